@@ -38,6 +38,17 @@ pub enum NameError {
 }
 
 impl ServerName {
+    /// `local/` and `base` in lower case, with `-` for what a name may not have and cut to its length;
+    /// `local/server` when nothing is left of it. Always a valid name.
+    #[must_use]
+    pub fn local(base: &str) -> Self {
+        let lower = base.chars().map(|c| c.to_ascii_lowercase());
+        let clean: String = lower.map(|c| if c.is_ascii() && is_name_byte(c as u8) { c } else { '-' }).collect();
+        let clean = clean.trim_start_matches(['.', '_', '-']);
+        let clean = if clean.is_empty() { "server" } else { &clean[..clean.len().min(PART_MAX)] };
+        Self { text: format!("local/{clean}"), slash: "local".len() }
+    }
+
     /// The part before the slash.
     #[must_use]
     pub fn namespace(&self) -> &str {
@@ -62,7 +73,11 @@ impl ServerName {
 pub fn is_name_part(part: &str) -> bool {
     part.len() <= PART_MAX
         && part.as_bytes().first().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-        && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+        && part.bytes().all(is_name_byte)
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte)
 }
 
 impl FromStr for ServerName {
@@ -126,6 +141,22 @@ mod tests {
     fn a_good_name_keeps_its_parts() {
         let name: ServerName = "local/server-everything".parse().unwrap();
         assert_eq!((name.namespace(), name.name()), ("local", "server-everything"));
+    }
+
+    #[test]
+    fn a_local_name_is_made_from_any_text() {
+        for (base, name) in [
+            ("node", "local/node"),
+            ("Server_Everything", "local/server_everything"),
+            ("my server", "local/my-server"),
+            ("-x", "local/x"),
+            ("", "local/server"),
+            ("é", "local/server"),
+        ] {
+            assert_eq!(ServerName::local(base).as_str(), name);
+            assert_eq!(name.parse(), Ok(ServerName::local(base)));
+        }
+        assert_eq!(ServerName::local(&"x".repeat(500)).name().len(), PART_MAX);
     }
 
     #[test]

@@ -1,0 +1,64 @@
+//! What is done as root, before the user namespace: everything that the payload could not be trusted with.
+
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+
+use gaoler_jail::plan::{Network, Plan};
+use gaoler_jail::step::{At, Order, Step, StepFailure};
+use gaoler_jail::{privilege, root, sys};
+use gaoler_wire::channel;
+use rustix::fs::{Mode, OFlags};
+
+/// Between the default 0 and the kernel's first choice 1000.
+const OOM_SCORE: &str = "500";
+
+/// Runs the steps in order and returns a complete `/proc` that only this process can see.
+pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<OwnedFd, StepFailure> {
+    // Nothing above the plan's descriptors may come along, whoever left it open (CVE-2024-21626).
+    rustix::process::umask(Mode::empty());
+    rustix::thread::set_name(c"gaoler-init").at(Step::Helper, "name")?;
+    rustix::process::setsid().at(Step::Helper, "session")?;
+    sys::new_session_keyring().at(Step::Keyring, "session keyring")?;
+    if let Network::Loopback { .. } = plan.network {
+        loopback()?;
+    }
+    rustix::system::sethostname(plan.hostname.as_bytes()).at(Step::Hostname, &plan.hostname)?;
+    let proc = root::hidden_proc()?;
+    root::enter(plan)?;
+    if plan.memfd_noexec {
+        // Refuses to execute memory files in this pid namespace; only root of the host may write it, which this still is.
+        write_proc(&proc, "sys/vm/memfd_noexec", "2", Step::Sysctl)?;
+    }
+    // When the host runs out of memory, a jail goes before anything of the host's; it may not lower this again.
+    write_proc(&proc, "self/oom_score_adj", OOM_SCORE, Step::Sysctl)?;
+    privilege::drop_groups()?;
+    privilege::limit(&plan.rlimits)?;
+    if plan.placed_late {
+        wait_until_placed(control)?;
+        // Only now: a namespace made before the move would show the host's path.
+        sys::unshare(libc::CLONE_NEWCGROUP).at(Step::Cgroup, "namespace")?;
+    }
+    Ok(proc)
+}
+
+/// Writes one short value to a file below the hidden `/proc`.
+pub(crate) fn write_proc(proc: &OwnedFd, path: &str, value: &str, step: Step) -> Result<(), StepFailure> {
+    let file = rustix::fs::openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(step, path)?;
+    std::fs::File::from(file).write_all(value.as_bytes()).at(step, path)
+}
+
+fn loopback() -> Result<(), StepFailure> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType};
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .at(Step::Loopback, "socket")?;
+    sys::loopback_up(socket.as_fd()).at(Step::Loopback, "lo")
+}
+
+fn wait_until_placed(control: &OwnedFd) -> Result<(), StepFailure> {
+    let gone = |object: String| StepFailure { step: Step::Cgroup, object, errno: 0 };
+    match channel::receive::<Order>(control.as_fd()) {
+        Ok((Order::Placed, _)) => Ok(()),
+        Ok((other, _)) => Err(gone(format!("unexpected order {other:?}"))),
+        Err(e) => Err(gone(e.to_string())),
+    }
+}

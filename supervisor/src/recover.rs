@@ -1,0 +1,47 @@
+//! What a killed predecessor left: its leases are unlocked, its processes are dead or dying, its groups are not removed.
+
+use std::time::{Duration, Instant};
+
+use gaoler_jail::cgroup::Group;
+use gaoler_jail::step::StepFailure;
+use rustix::process::{PidfdFlags, Signal};
+
+use crate::host::Host;
+use crate::lease;
+
+/// How long a group's last processes may take to die; they are killed and only the kernel is slow.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Cleans up after every process of ours that is gone, and says how many jails it had.
+///
+/// # Errors
+/// When the leases cannot be read.
+pub fn recover(host: &Host) -> Result<usize, StepFailure> {
+    let stale = lease::stale()?;
+    for lease in &stale {
+        clear(&Group::named(host.cgroups, &lease.group()));
+    }
+    Ok(stale.len())
+}
+
+/// Kills what is in a group and removes it. Waits for each process's end, not for time.
+pub fn clear(group: &Group) {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let busy = match group.remove() {
+            Ok(()) => return,
+            Err(failure) => failure,
+        };
+        if Instant::now() >= limit {
+            crate::log::line(&format!("a group could not be removed: {busy}"));
+            return;
+        }
+        for pid in group.processes() {
+            let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { continue };
+            // Gone already is what we want.
+            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+            let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+            let _ = rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 }));
+        }
+    }
+}
