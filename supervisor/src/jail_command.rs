@@ -43,7 +43,10 @@ pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, Strin
         let make = |id| plan::server(hosting, secrets, &host, id);
         Instance::start(&spawner, &host, &hosting.limits, ends, None, make).map_err(|e| e.to_string())?
     };
-    streams.iter_mut().for_each(Stream::handed_over);
+    for stream in &mut streams {
+        instance.give(&stream.own_end());
+        stream.handed_over();
+    }
     let deadline = hosting.timeout.map(|time| Instant::now() + time);
     let (end, timed_out) = watch(instance, &mut streams, signals.as_fd(), deadline);
     streams.iter_mut().for_each(Stream::drain);
@@ -158,10 +161,9 @@ fn on_signal(instance: &mut Instance, signals: BorrowedFd<'_>) {
 fn status(end: End, timed_out: bool) -> Result<u8, String> {
     if let Some(failure) = end.failure {
         return match failure {
-            StepFailure { step: Step::Exec, errno, .. } => {
+            StepFailure { step: Step::Exec, .. } => {
                 crate::log::line(&failure.to_string());
-                let missing = Errno::from_raw_os_error(errno) == Errno::NOENT;
-                Ok(if missing { NOT_FOUND } else { NOT_EXECUTABLE })
+                Ok(exec_status(&failure))
             }
             other => Err(other.to_string()),
         };
@@ -176,6 +178,15 @@ fn status(end: End, timed_out: bool) -> Result<u8, String> {
         None if end.cause == gaoler_wire::message::ExitCause::OutOfMemory => Ok(137),
         None if end.cause == gaoler_wire::message::ExitCause::KilledAfterGrace => Ok(137),
         None => Err(end.cause.to_string()),
+    }
+}
+
+/// The status for a command that could not be executed, as shells have it.
+#[must_use]
+pub fn exec_status(failure: &StepFailure) -> u8 {
+    match Errno::from_raw_os_error(failure.errno) {
+        Errno::NOENT => NOT_FOUND,
+        _ => NOT_EXECUTABLE,
     }
 }
 

@@ -5,7 +5,8 @@
 //! - [`host`]: facts about this host that plans depend on; [`lease`]: ids that no two jails share
 //! - [`plan`]: a policy and the facts become a jail's plan (pure)
 //! - [`jail_command`]: `gaoler jail`; [`pump`]: its standard streams
-//! - [`run_command`]: `gaoler run`; [`supervisor`]: its poll loop; [`instance`]: one jail from request to end
+//! - [`run_command`]: `gaoler run`; [`supervisor`]: its poll loop; [`front`], [`server`]: the two kinds of children
+//! - [`instance`]: one jail from request to end
 //! - [`permit`]: which request a front may make when (pure); [`restart`]: back-off (pure)
 //! - [`recover`]: what a killed predecessor left
 //!
@@ -15,6 +16,7 @@
 
 pub mod cli;
 pub mod doctor;
+pub mod front;
 pub mod host;
 pub mod instance;
 pub mod jail_command;
@@ -26,4 +28,5 @@ pub mod pump;
 pub mod recover;
 pub mod restart;
 pub mod run_command;
+pub mod server;
 pub mod supervisor;

@@ -3,7 +3,8 @@
 use std::os::unix::ffi::OsStrExt;
 
 use gaoler_jail::landlock::{FileAccess, FileRule};
-use gaoler_jail::plan::{Network, Plan, Process, Resource, Rlimit, RootStep};
+pub use gaoler_jail::plan::Plan;
+use gaoler_jail::plan::{Network, Process, Resource, Rlimit, RootStep};
 use gaoler_jail::seccomp::Profile;
 use gaoler_wire::policy::{Bind, Transport};
 

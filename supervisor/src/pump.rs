@@ -63,6 +63,12 @@ impl<'a> Stream<'a> {
         self.jail.as_ref().map(AsFd::as_fd)
     }
 
+    /// The jail's end if it is a pipe that was made here, and not the caller's own.
+    #[must_use]
+    pub fn own_end(&self) -> Vec<BorrowedFd<'_>> {
+        self.jail.iter().filter(|_| self.pump.is_some()).map(AsFd::as_fd).collect()
+    }
+
     /// Lets go of the jail's end once the jail has it, so that its end can be seen.
     pub fn handed_over(&mut self) {
         self.jail = None;

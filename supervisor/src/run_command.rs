@@ -1,4 +1,66 @@
-//! placeholder
+//! `gaoler run`: hosts one server in the foreground, with a supervisor and a front of its own.
+
+use std::net::TcpListener;
+use std::time::Instant;
+
+use gaoler_jail::cgroup;
+use gaoler_wire::message::{McpConfig, ServedServer};
+
 use crate::cli::Hosting;
-/// x
-pub fn run(_h: &Hosting, _s: &[(String, Vec<u8>)]) -> Result<u8, String> { Err("no".into()) }
+use crate::host::{self, Host};
+use crate::server::Server;
+use crate::supervisor::{Parts, Supervisor};
+use crate::{log, recover};
+
+/// Connections that wait to be accepted, also while a front is restarted.
+const BACKLOG: i32 = 4096;
+
+/// Runs until it is told to end. Returns this process's exit status.
+///
+/// # Errors
+/// One sentence when hosting could not begin or the event loop failed.
+pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, String> {
+    let host = Host::look().map_err(|e| e.to_string())?;
+    let spawner = host::spawner()?;
+    let front = host::helper("gaoler-front")?;
+    let front_executable =
+        front.canonicalize().map_err(|e| format!("cannot find {}: {e}", front.display()))?;
+    let left = recover::recover(&host).map_err(|e| e.to_string())?;
+    if left > 0 {
+        log::line(&format!("cleaned up after {left} jails of a process that was killed"));
+    }
+    let listener = listen(hosting)?;
+    let address = listener.local_addr().map_err(|e| format!("cannot ask for the address of --listen: {e}"))?;
+    let config = McpConfig {
+        servers: vec![ServedServer {
+            name: hosting.name.clone(),
+            session_mode: hosting.session_mode,
+            transport: hosting.transport.clone(),
+            warm: hosting.warm,
+        }],
+        allowed_hosts: hosting.allow_hosts.clone(),
+        allowed_origins: hosting.allow_origins.clone(),
+        limits: hosting.front,
+    };
+    let parts = Parts {
+        server: Server::new(hosting.clone(), secrets.to_vec()),
+        url: format!("http://{address}/hosted/{}/mcp", hosting.name),
+        ends_at: hosting.timeout.map(|time| Instant::now() + time),
+        host: host.clone(),
+        spawner,
+        front_executable,
+        config,
+        listener,
+    };
+    let status = Supervisor::new(parts)?.run();
+    cgroup::remove_parent(host.cgroups);
+    status
+}
+
+fn listen(hosting: &Hosting) -> Result<TcpListener, String> {
+    let listener = TcpListener::bind(hosting.listen)
+        .map_err(|e| format!("--listen {}: {e}; choose another address or port", hosting.listen))?;
+    // The standard library's own backlog is short of what 10,000 clients need.
+    rustix::net::listen(&listener, BACKLOG).map_err(|e| format!("--listen {}: {e}", hosting.listen))?;
+    Ok(listener)
+}

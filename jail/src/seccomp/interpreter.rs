@@ -4,7 +4,7 @@
 //! of the program and on a program that does not end.
 
 use super::compile::program::{
-    AND, ARCH_X86_64, Insn, JUMP, JUMP_ABOVE, JUMP_AT_LEAST, JUMP_EQUAL, LOAD, RETURN,
+    AND, ARCH_X86_64, Insn, JUMP, JUMP_ABOVE, JUMP_ANY_BIT, JUMP_AT_LEAST, JUMP_EQUAL, LOAD, RETURN,
 };
 
 /// One system call, as a filter sees it.
@@ -54,6 +54,7 @@ pub(super) fn run(program: &[Insn], call: &Call) -> u32 {
             JUMP => k as usize,
             JUMP_EQUAL => chosen(accumulator == k),
             JUMP_ABOVE => chosen(accumulator > k),
+            JUMP_ANY_BIT => chosen(accumulator & k != 0),
             JUMP_AT_LEAST => chosen(accumulator >= k),
             RETURN => return k,
             _ => panic!("instruction {code:#x}"),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use gaoler_jail::seccomp::Profile;
 use gaoler_wire::id::ServerName;
+use gaoler_wire::message::FrontLimits;
 use gaoler_wire::policy::{Limits, SessionMode, Transport};
 use lexopt::{Arg, Parser};
 
@@ -110,6 +111,7 @@ impl Builder {
             allow_hosts: Vec::new(),
             allow_origins: Vec::new(),
             warm: 0,
+            front: FrontLimits::default(),
         };
         Self { topic, hosting, seen: Vec::new(), problems: Vec::new() }
     }
@@ -168,6 +170,10 @@ impl Builder {
             Flag::SessionMode => hosting.session_mode = value::session_mode(text)?,
             Flag::Transport => hosting.transport = value::transport(text)?,
             Flag::Warm => hosting.warm = value::warm(text)?,
+            Flag::Idle => hosting.front.idle_ms = value::milliseconds(text)?,
+            Flag::RequestTimeout => hosting.front.request_ms = value::milliseconds(text)?,
+            Flag::MaxSessions => hosting.front.sessions_per_server = value::sessions(text)?,
+            Flag::MaxSessionsPerCaller => hosting.front.sessions_per_principal = value::sessions(text)?,
             Flag::AllowHost => push(&mut hosting.allow_hosts, value::allow_host(text)?)?,
             Flag::AllowOrigin => push(&mut hosting.allow_origins, value::allow_origin(text)?)?,
             Flag::Env => {}

@@ -15,6 +15,14 @@ pub enum Flag {
     Transport,
     /// `--warm`
     Warm,
+    /// `--idle`
+    Idle,
+    /// `--request-timeout`
+    RequestTimeout,
+    /// `--max-sessions`
+    MaxSessions,
+    /// `--max-sessions-per-caller`
+    MaxSessionsPerCaller,
     /// `--allow-host`
     AllowHost,
     /// `--allow-origin`
@@ -58,13 +66,17 @@ pub struct Spec {
 
 impl Flag {
     /// All of them, in the order of the help text.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Name,
         Self::Image,
         Self::Listen,
         Self::SessionMode,
         Self::Transport,
         Self::Warm,
+        Self::Idle,
+        Self::RequestTimeout,
+        Self::MaxSessions,
+        Self::MaxSessionsPerCaller,
         Self::AllowHost,
         Self::AllowOrigin,
         Self::Env,
@@ -103,6 +115,18 @@ impl Flag {
                 once("transport", "HOW", "stdio, or http:PORT[/PATH] with path /mcp [default: stdio]")
             }
             Self::Warm => serving("warm", "N", "jails kept started ahead of their sessions [default: 0]"),
+            Self::Idle => serving("idle", "TIME", "end a session without traffic after this [default: 30m]"),
+            Self::RequestTimeout => serving(
+                "request-timeout",
+                "TIME",
+                "fail a request without its answer after this [default: 5m]",
+            ),
+            Self::MaxSessions => {
+                serving("max-sessions", "N", "at once; the least recently used makes room [default: 16384]")
+            }
+            Self::MaxSessionsPerCaller => {
+                serving("max-sessions-per-caller", "N", "the same for one caller [default: 16384]")
+            }
             Self::AllowHost => {
                 many(serving("allow-host", "HOST[:PORT]", "accept this Host besides loopback names"))
             }

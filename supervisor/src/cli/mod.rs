@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use gaoler_jail::seccomp::Profile;
 use gaoler_wire::id::ServerName;
+use gaoler_wire::message::FrontLimits;
 use gaoler_wire::policy::{Bind, Limits, SessionMode, Transport};
 use lexopt::{Arg, Parser};
 
@@ -86,6 +87,8 @@ pub struct Hosting {
     pub allow_origins: Vec<String>,
     /// jails kept started ahead
     pub warm: u32,
+    /// bounds of sessions and requests
+    pub front: FrontLimits,
 }
 
 /// One variable for the jail.

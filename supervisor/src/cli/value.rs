@@ -35,6 +35,9 @@ const PIDS_MAX: u32 = 4_194_304;
 /// A year, in seconds: more is a mistake.
 const TIMEOUT_MAX: u64 = 365 * 24 * 3600;
 
+/// More sessions than this no front could hold.
+const SESSIONS_MAX: u32 = 1 << 20;
+
 /// A pool larger than this is a mistake.
 const WARM_MAX: u32 = 1024;
 
@@ -205,6 +208,15 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
         Some(seconds @ 1..=TIMEOUT_MAX) => Ok(Duration::from_secs(seconds)),
         _ => Err(format!("not from one second to a year; {FIX}")),
     }
+}
+
+/// A time as the boundary has it.
+pub(super) fn milliseconds(text: &str) -> Result<u64, String> {
+    timeout(text).map(|time| time.as_secs() * 1000)
+}
+
+pub(super) fn sessions(text: &str) -> Result<u32, String> {
+    number(text, 1, SESSIONS_MAX)
 }
 
 pub(super) fn seccomp(text: &str) -> Result<Profile, String> {

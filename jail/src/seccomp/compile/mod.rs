@@ -4,10 +4,11 @@
 //! - [`tables`]: names of system calls and constants, and their numbers
 //! - [`condition`]: the one-line conditions on arguments
 //! - [`profile`]: a profile's text becomes rules, or a refusal that names the rule
-//! - [`program`]: rules become instructions
+//! - [`program`]: rules become instructions, which [`assembler`] puts in order
 //!
 //! Runs in `build.rs` and in tests only: nothing of it is in the product, so nothing of it can fail there.
 
+pub(crate) mod assembler;
 pub(crate) mod condition;
 pub(crate) mod profile;
 pub(crate) mod program;

@@ -1,13 +1,14 @@
 //! Rules become instructions: one filter that first checks the calling convention, then finds the call's number
 //! in a balanced tree over ranges of equal decisions, and looks at arguments only in the leaves.
 //!
-//! A tree keeps both the filter short and its installation fast: the kernel runs the filter once for each number to
-//! learn which calls are always allowed, and a linear chain makes that quadratic. All jumps go forward and are
-//! relative, so blocks are composed by joining them.
+//! A tree and shared leaves keep the filter short and its installation fast: the kernel translates every instruction
+//! (a quarter of a microsecond each, the largest part) and runs the filter once for each number to learn which calls
+//! are always allowed, which a linear chain makes quadratic.
 
 use std::collections::BTreeMap;
 
 use super::Refusal;
+use super::assembler::{Assembler, Entry, Held};
 use super::condition::{Case, Condition, Test, Width};
 use super::profile::{Action, Profile};
 
@@ -27,6 +28,7 @@ pub(crate) const JUMP: u16 = 0x05; // BPF_JMP | BPF_JA
 pub(crate) const JUMP_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
 pub(crate) const JUMP_ABOVE: u16 = 0x25; // BPF_JMP | BPF_JGT | BPF_K
 pub(crate) const JUMP_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+pub(crate) const JUMP_ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
 pub(crate) const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 
 // Offsets in struct seccomp_data, linux/seccomp.h.
@@ -49,14 +51,15 @@ struct Decision {
 
 /// Compiles a profile.
 pub(crate) fn compile(profile: &Profile) -> Result<Vec<Insn>, Refusal> {
-    let mut program = vec![
-        load(ARCH),
-        Insn { code: JUMP_EQUAL, jt: 1, jf: 0, k: ARCH_X86_64 },
-        // Numbers of another convention mean other calls: nothing can be said about them.
-        decide(Action::Kill),
-        load(NUMBER),
-    ];
-    program.extend(tree(&ranges(profile))?);
+    let mut assembler = Assembler::default();
+    let mut known = Vec::new();
+    let numbers = tree(&mut assembler, &mut known, &ranges(profile));
+    let number = assembler.load(NUMBER, u32::MAX, numbers);
+    // Numbers of another convention mean other calls: nothing can be said about them.
+    let foreign = assembler.decide(Action::Kill);
+    let arch = assembler.branch(JUMP_EQUAL, ARCH_X86_64, number, foreign);
+    assembler.load(ARCH, u32::MAX, arch);
+    let program = assembler.finish();
     if program.len() > LENGTH_MAX {
         return Err(Refusal(format!(
             "{} instructions are more than the kernel's {LENGTH_MAX}",
@@ -98,79 +101,83 @@ fn decision(profile: &Profile, call: u32) -> Decision {
     Decision { arms, last: profile.unlisted }
 }
 
-fn tree(ranges: &[(u32, Decision)]) -> Result<Vec<Insn>, Refusal> {
-    let [(_, decision)] = ranges else {
-        let (low, high) = ranges.split_at(ranges.len() / 2);
-        let (from, below, above) = (high[0].0, tree(low)?, tree(high)?);
-        // A conditional jump reaches 255 instructions, an unconditional one all.
-        let mut block = match u8::try_from(below.len()) {
-            Ok(jt) => vec![Insn { code: JUMP_AT_LEAST, jt, jf: 0, k: from }],
-            Err(_) => vec![
-                Insn { code: JUMP_AT_LEAST, jt: 0, jf: 1, k: from },
-                Insn { code: JUMP, jt: 0, jf: 0, k: length(&below)? },
-            ],
-        };
-        block.extend(below);
-        block.extend(above);
-        return Ok(block);
-    };
-    let mut block = Vec::new();
-    for (cases, action) in &decision.arms {
-        for case in cases {
-            block.extend(checked(case, *action)?);
+/// Where the decision about the ranges' numbers starts; `known` are leaves that exist already.
+fn tree(assembler: &mut Assembler, known: &mut Vec<(Decision, usize)>, ranges: &[(u32, Decision)]) -> usize {
+    if let [(_, decision)] = ranges {
+        if let Some((_, at)) = known.iter().find(|(other, _)| other == decision) {
+            return *at;
         }
+        let at = leaf(assembler, decision);
+        known.push((decision.clone(), at));
+        return at;
     }
-    block.push(decide(decision.last));
-    Ok(block)
+    let (low, high) = ranges.split_at(ranges.len() / 2);
+    let above = tree(assembler, known, high);
+    let below = tree(assembler, known, low);
+    assembler.branch(JUMP_AT_LEAST, high[0].0, above, below)
 }
 
-/// Ends with `action` when all conditions hold, else runs on behind the block.
-fn checked(case: &[Condition], action: Action) -> Result<Vec<Insn>, Refusal> {
-    let mut block = vec![decide(action)];
-    for condition in case.iter().rev() {
-        let mut check = compare_low(condition, reach(block.len())?);
-        if condition.width == Width::U64 {
-            check.splice(0..0, compare_high(condition, reach(block.len() + check.len())?));
-        }
-        check.extend(block);
-        block = check;
-    }
-    Ok(block)
+fn leaf(assembler: &mut Assembler, decision: &Decision) -> usize {
+    let last = Entry::anyhow(assembler.decide(decision.last));
+    let arms = decision.arms.iter();
+    let cases: Vec<(&[Condition], Action)> =
+        arms.flat_map(|(cases, action)| cases.iter().map(|case| (case.as_slice(), *action))).collect();
+    alternatives(assembler, &cases, last).fresh
+}
+
+/// The first case that holds decides; when none does, `otherwise` does. Neighbours that begin alike share the check.
+fn alternatives(assembler: &mut Assembler, cases: &[(&[Condition], Action)], otherwise: Entry) -> Entry {
+    let Some((first, action)) = cases.first() else { return otherwise };
+    let Some(condition) = first.first() else { return Entry::anyhow(assembler.decide(*action)) };
+    let alike = cases.iter().take_while(|(case, _)| case.first() == Some(condition)).count();
+    let rest = alternatives(assembler, &cases[alike..], otherwise);
+    let stripped: Vec<_> = cases[..alike].iter().map(|(case, action)| (&case[1..], *action)).collect();
+    let inner = alternatives(assembler, &stripped, rest);
+    check(assembler, condition, inner, rest)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is meant")]
-fn compare_low(condition: &Condition, fail: u8) -> Vec<Insn> {
-    compare(argument(condition.arg, 0), condition.mask as u32, condition.test, condition.value as u32, fail)
-}
-
-fn compare_high(condition: &Condition, fail: u8) -> Vec<Insn> {
-    let half = |value: u64| u32::try_from(value >> 32).unwrap_or(u32::MAX);
-    compare(argument(condition.arg, 4), half(condition.mask), Test::Equal, half(condition.value), fail)
-}
-
-fn compare(offset: u32, mask: u32, test: Test, k: u32, fail: u8) -> Vec<Insn> {
-    let mut block = vec![load(offset)];
-    if mask != u32::MAX {
-        block.push(Insn { code: AND, jt: 0, jf: 0, k: mask });
+fn check(assembler: &mut Assembler, condition: &Condition, yes: Entry, no: Entry) -> Entry {
+    let Condition { arg, width, mask, test, value } = *condition;
+    let low = compare(assembler, argument(arg, 0), mask as u32, test, value as u32, yes, no);
+    match width {
+        Width::U32 => low,
+        Width::U64 => compare(
+            assembler,
+            argument(arg, 4),
+            (mask >> 32) as u32,
+            Test::Equal,
+            (value >> 32) as u32,
+            low,
+            no,
+        ),
     }
-    block.push(match test {
-        Test::Equal => Insn { code: JUMP_EQUAL, jt: 0, jf: fail, k },
-        Test::AtMost => Insn { code: JUMP_ABOVE, jt: fail, jf: 0, k },
-    });
-    block
+}
+
+fn compare(
+    assembler: &mut Assembler,
+    offset: u32,
+    mask: u32,
+    test: Test,
+    k: u32,
+    yes: Entry,
+    no: Entry,
+) -> Entry {
+    // No bit of the mask may be set: one instruction, which leaves the whole word for the next comparison.
+    let bits = test == Test::Equal && k == 0 && mask != u32::MAX;
+    let held = Held { offset, mask: if bits { u32::MAX } else { mask } };
+    let (yes, no) = (yes.with(held), no.with(held));
+    let at = match test {
+        Test::Equal if bits => assembler.branch(JUMP_ANY_BIT, mask, no, yes),
+        Test::Equal => assembler.branch(JUMP_EQUAL, k, yes, no),
+        Test::AtMost => assembler.branch(JUMP_ABOVE, k, no, yes),
+    };
+    Entry { fresh: assembler.load(offset, held.mask, at), loaded: Some((held, at)) }
 }
 
 /// Offset of half an argument; x86_64 is little-endian, so the lower half comes first.
 fn argument(arg: u8, half: u32) -> u32 {
     ARGS + 8 * u32::from(arg) + half
-}
-
-fn load(k: u32) -> Insn {
-    Insn { code: LOAD, jt: 0, jf: 0, k }
-}
-
-fn decide(action: Action) -> Insn {
-    Insn { code: RETURN, jt: 0, jf: 0, k: return_value(action) }
 }
 
 /// `SECCOMP_RET_*`, linux/seccomp.h.
@@ -180,12 +187,4 @@ pub(crate) fn return_value(action: Action) -> u32 {
         Action::Errno(errno) => 0x0005_0000 | u32::from(errno),
         Action::Kill => 0x8000_0000,
     }
-}
-
-fn reach(distance: usize) -> Result<u8, Refusal> {
-    u8::try_from(distance).map_err(|_| Refusal("one line of `when` has too many conditions".into()))
-}
-
-fn length(block: &[Insn]) -> Result<u32, Refusal> {
-    u32::try_from(block.len()).map_err(|_| Refusal("the program is too long".into()))
 }
