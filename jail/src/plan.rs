@@ -121,6 +121,13 @@ pub enum RootStep {
     },
     /// `/proc` with the payload's own processes only
     Proc,
+    /// the server's own volume: a mount of the supervisor's, shown as the payload's property, never executable
+    Data {
+        /// where the supervisor mounted it
+        host: String,
+        /// where the jail sees it
+        path: String,
+    },
 }
 
 /// One resource limit, soft and hard alike.
@@ -216,6 +223,7 @@ fn check_step(step: &RootStep) -> Result<(), PlanError> {
                 false => Ok(()),
             }
         }
+        RootStep::Data { host, path } => plain(host).and_then(|()| plain(path)),
         RootStep::Dev { .. } | RootStep::Proc => Ok(()),
     }
 }

@@ -23,22 +23,46 @@ type Done = Result<(), StepFailure>;
 const ROOT_SIZE: u64 = 4 << 20;
 const ROOT_INODES: u64 = 1024;
 
+/// A volume that waits for the payload's user namespace, whose ids its owners are to have.
+#[derive(Debug)]
+pub struct Volume {
+    tree: OwnedFd,
+    path: String,
+}
+
+impl Volume {
+    /// Shows the volume in the jail as the property of the payload.
+    ///
+    /// # Errors
+    /// The kernel's answer, named.
+    pub fn attach(self, userns: BorrowedFd<'_>) -> Done {
+        sys::mount_idmap(self.tree.as_fd(), userns).at(Step::Bind, &self.path)?;
+        rustix::mount::move_mount(&self.tree, "", CWD, self.path.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .at(Step::Bind, &self.path)
+    }
+}
+
 /// Builds the root, makes it this process's root and detaches the host's. Needs a mount namespace of its own.
 ///
 /// # Errors
 /// The step and the object that failed; the process must then end.
-pub fn enter(plan: &Plan) -> Done {
+pub fn enter(plan: &Plan) -> Result<Option<Volume>, StepFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(Step::Private, "/")?;
     let root = tmpfs(&Tmpfs { size: ROOT_SIZE, inodes: ROOT_INODES, mode: "755", owner: 0 }, MountAttrFlags::MOUNT_ATTR_NODEV)
         .at(Step::Root, "root")?;
     rustix::mount::move_mount(&root, "", CWD, plan.anchor.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .at(Step::Root, &plan.anchor)?;
+    let mut volume = None;
     for step in &plan.root {
-        carry_out(&root, plan, step)?;
+        match step {
+            RootStep::Data { host, path } => volume = Some(data(&root, host, path)?),
+            other => carry_out(&root, plan, other)?,
+        }
     }
     sys::mount_setattr(root.as_fd(), libc::MOUNT_ATTR_RDONLY, Depth::Mount).at(Step::Root, "/")?;
-    pivot(&root).at(Step::Pivot, &plan.anchor)
+    pivot(&root).at(Step::Pivot, &plan.anchor)?;
+    Ok(volume)
 }
 
 /// A second `/proc` of this process's pid namespace, complete and visible to nobody else: the id maps and the
@@ -78,7 +102,17 @@ fn carry_out(root: &OwnedFd, plan: &Plan, step: &RootStep) -> Done {
             scratch(root, "/dev/shm", &shape).at(Step::Tmpfs, "/dev/shm")
         }
         RootStep::Proc => proc(root).at(Step::Proc, "/proc"),
+        RootStep::Data { host, .. } => Err(StepFailure { step: Step::Bind, object: host.clone(), errno: 0 }),
     }
+}
+
+fn data(root: &OwnedFd, host: &str, path: &str) -> Result<Volume, StepFailure> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(CWD, host, flags).at(Step::Bind, host)?;
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    sys::mount_setattr(tree.as_fd(), attributes, Depth::Mount).at(Step::Bind, host)?;
+    make_dirs(root, path, Mode::from_raw_mode(0o755)).at(Step::Dir, path)?;
+    Ok(Volume { tree, path: path.to_owned() })
 }
 
 /// The shape of a memory file system. Without a bound on inodes, empty files would fill the host's memory.

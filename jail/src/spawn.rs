@@ -24,6 +24,9 @@ pub const CHANNEL_FD: RawFd = 5;
 /// The largest plan, in bytes: a command line and an environment of the kernel's own limit fit.
 pub const PLAN_MAX: u64 = 4 << 20;
 
+/// For a supervisor that mounts volumes where nobody else sees them.
+pub const NEW_MOUNT_NAMESPACE: i32 = libc::CLONE_NEWNS;
+
 /// Starts jails with one pinned helper.
 #[derive(Debug)]
 pub struct Spawner {

@@ -171,26 +171,60 @@ pub enum Depth {
 /// # Errors
 /// The kernel's: `EPERM` for a locked attribute, `EINVAL` for one it does not know.
 pub fn mount_setattr(tree: BorrowedFd<'_>, set: u64, depth: Depth) -> Result<(), Errno> {
+    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if depth == Depth::Tree { libc::AT_RECURSIVE } else { 0 };
+    set_mount_attributes(tree, flags, &attr)
+}
+
+/// Gives the detached mount behind `tree` the owners that the user namespace `userns` maps its stored owners to.
+///
+/// # Errors
+/// `EINVAL` for a file system that cannot, `EPERM` for a mount that is attached already.
+pub fn mount_idmap(tree: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> Result<(), Errno> {
     let attr = libc::mount_attr {
-        attr_set: set,
+        attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
         propagation: 0,
-        userns_fd: 0,
+        userns_fd: u64::from(userns.as_raw_fd().unsigned_abs()),
     };
-    let flags = libc::AT_EMPTY_PATH | if depth == Depth::Tree { libc::AT_RECURSIVE } else { 0 };
+    set_mount_attributes(tree, libc::AT_EMPTY_PATH, &attr)
+}
+
+fn set_mount_attributes(tree: BorrowedFd<'_>, flags: libc::c_int, attr: &libc::mount_attr) -> Result<(), Errno> {
+    let size = size_of::<libc::mount_attr>();
     // SAFETY: the path is an empty C string, which AT_EMPTY_PATH requires; `attr` lives through the call and has the
     // size that is passed.
-    check_long(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &attr,
-            size_of::<libc::mount_attr>(),
-        )
-    })
+    check_long(unsafe { libc::syscall(libc::SYS_mount_setattr, tree.as_raw_fd(), c"".as_ptr(), flags, attr, size) })
 }
+
+/// The number of a loop device that is free now; another process may take it first.
+///
+/// # Errors
+/// `EACCES` without privilege, `ENODEV` without loop devices.
+pub fn loop_free(control: BorrowedFd<'_>) -> Result<u32, Errno> {
+    // SAFETY: LOOP_CTL_GET_FREE takes no argument and returns a number.
+    let number = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE) };
+    check(number)?;
+    u32::try_from(number).map_err(|_| Errno::NODEV)
+}
+
+/// Puts `file` behind the loop device; the kernel takes it away again after the last unmount and close.
+///
+/// # Errors
+/// `EBUSY` when another process was faster.
+pub fn loop_configure(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Result<(), Errno> {
+    // struct loop_config of linux/loop.h, 304 bytes: the file at byte 0, lo_flags of its loop_info64 at byte 60.
+    let mut config = [0u64; 38];
+    config[0] = u64::from(file.as_raw_fd().unsigned_abs());
+    config[7] = LO_FLAGS_AUTOCLEAR << 32;
+    // SAFETY: LOOP_CONFIGURE reads 304 bytes, which `config` has and which live through the call.
+    check(unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE, config.as_ptr()) })
+}
+
+/// Numbers of linux/loop.h.
+const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4c82;
+const LOOP_CONFIGURE: libc::c_ulong = 0x4c0a;
+const LO_FLAGS_AUTOCLEAR: u64 = 4;
 
 /// Installs a system call filter on this thread.
 ///

@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::cli::Hosting;
+use crate::data;
 use crate::host::{self, Host};
 use crate::instance::{End, Instance, Phase};
 use crate::plan;
@@ -32,6 +33,7 @@ const FORWARDED: [i32; 4] = [1, 2, 3, 15];
 pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, String> {
     let host = Host::look().map_err(|e| e.to_string())?;
     let spawner = host::spawner()?;
+    let volume = hosting.data_bytes.map(|bytes| data::open(&hosting.name, bytes)).transpose()?;
     let signals = sys::signal_events(&FORWARDED).map_err(|e| format!("cannot watch signals: {e}"))?;
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let stream = |fd, way| Stream::new(fd, way).map_err(|e| format!("cannot make a pipe: {e}"));
@@ -40,7 +42,8 @@ pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, Strin
     let instance = {
         let mut ends = streams.iter().map(|s| s.jail().unwrap_or_else(|| stderr.as_fd()));
         let ends = [(); 3].map(|()| ends.next().unwrap_or_else(|| stderr.as_fd()));
-        let make = |id| plan::server(hosting, secrets, &host, id);
+        let volume = volume.as_ref().map(|volume| volume.path.as_str());
+        let make = |id| plan::server(&plan::Given { hosting, secrets, volume }, &host, id);
         Instance::start(&spawner, &host, &hosting.limits, ends, None, make).map_err(|e| e.to_string())?
     };
     for stream in &mut streams {

@@ -3,6 +3,7 @@
 //! # Layout
 //! - [`cli`]: the command line as checked values; [`doctor`]: what this host offers
 //! - [`host`]: facts about this host that plans depend on; [`lease`]: ids that no two jails share
+//! - [`data`]: a server's own volume
 //! - [`plan`]: a policy and the facts become a jail's plan (pure)
 //! - [`jail_command`]: `gaoler jail`; [`pump`]: its standard streams
 //! - [`run_command`]: `gaoler run`; [`supervisor`]: its poll loop; [`front`], [`server`]: the two kinds of children
@@ -15,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod data;
 pub mod doctor;
 pub mod front;
 pub mod host;

@@ -21,6 +21,9 @@ const TMP_INODES: u64 = 65_536;
 const SHM_SIZE: u64 = 64 << 20;
 const SHM_INODES: u64 = 1024;
 
+/// Where a server finds its own volume; it is then its working directory.
+const DATA: &str = "/data";
+
 /// Open descriptors of one process.
 const FILES: u64 = 16_384;
 
@@ -28,9 +31,21 @@ const FILES: u64 = 16_384;
 /// no limit (fs/coredump.c).
 const CORE: u64 = 1;
 
+/// What was asked for one server, read and opened.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// the policy
+    pub hosting: &'a Hosting,
+    /// variables whose values came from files
+    pub secrets: &'a [(String, Vec<u8>)],
+    /// where its volume is mounted, if it has one
+    pub volume: Option<&'a str>,
+}
+
 /// The plan of a hosted server, or of a command in the same jail.
 #[must_use]
-pub fn server(hosting: &Hosting, secrets: &[(String, Vec<u8>)], host: &Host, host_id: u32) -> Plan {
+pub fn server(server: &Given<'_>, host: &Host, host_id: u32) -> Plan {
+    let Given { hosting, secrets, volume } = server;
     let listen = match hosting.transport {
         Transport::Stdio => None,
         Transport::Http { port, .. } => Some(port),
@@ -43,6 +58,10 @@ pub fn server(hosting: &Hosting, secrets: &[(String, Vec<u8>)], host: &Host, hos
         root.push(RootStep::Bind { host: source.clone(), path: path.clone(), writable, exec: !writable });
         let access = if writable { FileAccess::Write } else { FileAccess::Execute };
         files.push(FileRule { path, access });
+    }
+    if let Some(volume) = volume {
+        root.push(RootStep::Data { host: (*volume).into(), path: DATA.into() });
+        files.push(FileRule { path: DATA.into(), access: FileAccess::Write });
     }
     Plan {
         anchor: STATE.into(),
@@ -58,7 +77,7 @@ pub fn server(hosting: &Hosting, secrets: &[(String, Vec<u8>)], host: &Host, hos
         process: Process {
             argv: hosting.command.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
             env: environment(hosting, secrets),
-            cwd: "/tmp".into(),
+            cwd: if volume.is_some() { DATA } else { "/tmp" }.into(),
             channel: false,
         },
         placed_late: host.cgroups == gaoler_jail::cgroup::Version::V1,

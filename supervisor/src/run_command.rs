@@ -7,6 +7,7 @@ use gaoler_jail::cgroup;
 use gaoler_wire::message::{McpConfig, ServedServer};
 
 use crate::cli::Hosting;
+use crate::data;
 use crate::host::{self, Host};
 use crate::server::Server;
 use crate::supervisor::{Parts, Supervisor};
@@ -30,6 +31,7 @@ pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, Strin
         log::line(&format!("cleaned up after {left} jails of a process that was killed"));
     }
     let listener = listen(hosting)?;
+    let volume = hosting.data_bytes.map(|bytes| data::open(&hosting.name, bytes)).transpose()?;
     let address = listener.local_addr().map_err(|e| format!("cannot ask for the address of --listen: {e}"))?;
     let config = McpConfig {
         servers: vec![ServedServer {
@@ -43,7 +45,7 @@ pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, Strin
         limits: hosting.front,
     };
     let parts = Parts {
-        server: Server::new(hosting.clone(), secrets.to_vec()),
+        server: Server::new(hosting.clone(), secrets.to_vec(), volume),
         url: format!("http://{address}/hosted/{}/mcp", hosting.name),
         ends_at: hosting.timeout.map(|time| Instant::now() + time),
         host: host.clone(),

@@ -12,6 +12,7 @@ use gaoler_wire::policy::Transport;
 use rustix::pipe::PipeFlags;
 
 use crate::cli::Hosting;
+use crate::data::Volume;
 use crate::host::Host;
 use crate::instance::{End, Instance};
 use crate::plan;
@@ -27,6 +28,7 @@ const PIPE_SIZE: usize = 256 << 10;
 pub struct Server {
     hosting: Hosting,
     secrets: Vec<(String, Vec<u8>)>,
+    volume: Option<Volume>,
     backoff: Backoff,
     jails: BTreeMap<InstanceId, Served>,
     /// whether any jail ever reached its payload's first instruction
@@ -56,8 +58,8 @@ pub enum Start {
 impl Server {
     /// A server without jails.
     #[must_use]
-    pub fn new(hosting: Hosting, secrets: Vec<(String, Vec<u8>)>) -> Self {
-        Self { hosting, secrets, backoff: Backoff::default(), jails: BTreeMap::new(), ever_started: false }
+    pub fn new(hosting: Hosting, secrets: Vec<(String, Vec<u8>)>, volume: Option<Volume>) -> Self {
+        Self { hosting, secrets, volume, backoff: Backoff::default(), jails: BTreeMap::new(), ever_started: false }
     }
 
     /// Its name.
@@ -134,9 +136,10 @@ impl Server {
             let _ = rustix::pipe::fcntl_setpipe_size(end, PIPE_SIZE);
         }
         let streams = [input.as_fd(), output.as_fd(), error.as_fd()];
-        let (hosting, secrets) = (&self.hosting, &self.secrets);
-        let make = |host_id| plan::Plan { held: true, ..plan::server(hosting, secrets, host, host_id) };
-        let instance = Instance::start(spawner, host, &hosting.limits, streams, None, make).map_err(|e| e.to_string())?;
+        let volume = self.volume.as_ref().map(|volume| volume.path.as_str());
+        let given = plan::Given { hosting: &self.hosting, secrets: &self.secrets, volume };
+        let make = |host_id| plan::Plan { held: true, ..plan::server(&given, host, host_id) };
+        let instance = Instance::start(spawner, host, &self.hosting.limits, streams, None, make).map_err(|e| e.to_string())?;
         instance.give(&streams);
         let (ends, dials) = (Some([to, from, log]), VecDeque::new());
         self.jails.insert(id, Served { instance, dials, ticket, ends, asked_to_stop: false, since: now });

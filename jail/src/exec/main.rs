@@ -40,10 +40,10 @@ fn run(control: &OwnedFd) -> Result<u8, StepFailure> {
         true => Some(sys::inherited(CHANNEL_FD).at(Step::Descriptors, "channel")?),
         false => None,
     };
-    let hidden_proc = setup::prepare(&plan, control)?;
+    let prepared = setup::prepare(&plan, control)?;
     // Before the fork: a child that ends at once must not be missed.
     let events = sys::child_events().at(Step::Init, "child events")?;
-    let child = payload::fork(&plan, control, channel, hidden_proc)?;
+    let child = payload::fork(&plan, control, channel, prepared)?;
     init::run(&plan, control, &events, child)
 }
 

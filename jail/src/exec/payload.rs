@@ -17,7 +17,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 use rustix::thread::ThreadNameSpaceType;
 
-use crate::setup::write_proc;
+use crate::setup::{Prepared, write_proc};
 
 /// A shell's exit status for a command that was found and cannot be executed.
 const NOT_EXECUTABLE: i32 = 126;
@@ -39,8 +39,9 @@ pub(crate) fn fork(
     plan: &Plan,
     control: &OwnedFd,
     channel: Option<OwnedFd>,
-    proc: OwnedFd,
+    prepared: Prepared,
 ) -> Result<Child, StepFailure> {
+    let Prepared { proc, volume } = prepared;
     let (go_read, go_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Step::Users, "pipe")?;
     let (started, started_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Step::Users, "pipe")?;
     // The time namespace is entered by children only, which is what is wanted: process 1 needs none.
@@ -48,7 +49,7 @@ pub(crate) fn fork(
     let args = CloneArgs { namespaces: libc::CLONE_NEWUSER as u64, cgroup: None };
     let (pid, pidfd) = match sys::clone3(args).at(Step::Users, "user namespace")? {
         Side::Child => {
-            drop((go_write, started, proc));
+            drop((go_write, started, proc, volume));
             become_payload(plan, control, channel, &go_read);
             std::process::exit(NOT_EXECUTABLE);
         }
@@ -60,6 +61,12 @@ pub(crate) fn fork(
     write_proc(&proc, &of_child("setgroups"), "deny", Step::Users)?;
     write_proc(&proc, &of_child("gid_map"), &map, Step::Users)?;
     write_proc(&proc, &of_child("uid_map"), &map, Step::Users)?;
+    if let Some(volume) = volume {
+        let path = of_child("ns/user");
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+        let userns = rustix::fs::openat(&proc, path.as_str(), flags, rustix::fs::Mode::empty()).at(Step::Users, &path)?;
+        volume.attach(userns.as_fd())?;
+    }
     rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), ThreadNameSpaceType::USER)
         .at(Step::Users, "enter user namespace")?;
     // A second lock behind the filter: this user namespace may have none below it.

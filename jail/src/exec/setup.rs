@@ -4,6 +4,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use gaoler_jail::plan::{Network, Plan};
+use gaoler_jail::root::Volume;
 use gaoler_jail::step::{At, Order, Step, StepFailure};
 use gaoler_jail::{privilege, root, sys};
 use gaoler_wire::channel;
@@ -12,8 +13,16 @@ use rustix::fs::{Mode, OFlags};
 /// Between the default 0 and the kernel's first choice 1000.
 const OOM_SCORE: &str = "500";
 
-/// Runs the steps in order and returns a complete `/proc` that only this process can see.
-pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<OwnedFd, StepFailure> {
+/// What the later steps need of the earlier ones.
+pub(crate) struct Prepared {
+    /// a complete `/proc` that only this process can see
+    pub(crate) proc: OwnedFd,
+    /// the server's volume, not yet shown
+    pub(crate) volume: Option<Volume>,
+}
+
+/// Runs the steps in order.
+pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<Prepared, StepFailure> {
     // Nothing above the plan's descriptors may come along, whoever left it open (CVE-2024-21626).
     rustix::process::umask(Mode::empty());
     rustix::thread::set_name(c"gaoler-init").at(Step::Helper, "name")?;
@@ -24,7 +33,7 @@ pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<OwnedFd, StepFai
     }
     rustix::system::sethostname(plan.hostname.as_bytes()).at(Step::Hostname, &plan.hostname)?;
     let proc = root::hidden_proc()?;
-    root::enter(plan)?;
+    let volume = root::enter(plan)?;
     if plan.memfd_noexec {
         // Refuses to execute memory files in this pid namespace; only root of the host may write it, which this still is.
         write_proc(&proc, "sys/vm/memfd_noexec", "2", Step::Sysctl)?;
@@ -38,7 +47,7 @@ pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<OwnedFd, StepFai
         // Only now: a namespace made before the move would show the host's path.
         sys::unshare(libc::CLONE_NEWCGROUP).at(Step::Cgroup, "namespace")?;
     }
-    Ok(proc)
+    Ok(Prepared { proc, volume })
 }
 
 /// Writes one short value to a file below the hidden `/proc`.

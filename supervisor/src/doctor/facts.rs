@@ -29,7 +29,7 @@ pub struct Facts {
     pub seccomp_actions: BTreeSet<String>,
     /// whether the nf_tables subsystem answered
     pub nftables: Tried,
-    /// the capabilities of this process, by the names of capabilities(7) without `CAP_`
+    /// which of the capabilities that Gaoler uses this process has, by the names of capabilities(7) without `CAP_`
     pub capabilities: BTreeSet<&'static str>,
     /// one answer for each of [`FILESYSTEMS`], in that order
     pub filesystems: Vec<(&'static str, Presence)>,

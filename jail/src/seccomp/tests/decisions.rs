@@ -148,6 +148,8 @@ fn processes_may_not_change_what_protects_them() {
         (Default, "seccomp", &[1, 0], Allow),
         (Default, "seccomp", &[1, 8], PERM),
         (Strict, "seccomp", &[1, 0], PERM),
+        (Front, "prlimit64", &[0, 3, 0, 0x1000], Allow),
+        (Front, "prlimit64", &[0, 3, 1 << 40], Kill),
         (Strict, "setuid", &[], PERM),
         (Default, "setuid", &[], Allow),
     ]);
