@@ -16,6 +16,9 @@ use rustix::io::Errno;
 /// Everything that Gaoler keeps while it runs; root's alone.
 pub const STATE: &str = "/run/gaoler";
 
+/// An empty directory that every jail mounts its root on, in its own mount namespace.
+pub const ANCHOR: &str = "/run/gaoler/root";
+
 /// How many jails one host can have at once: the id range of [`HOST_IDS`] divided by [`IDS`].
 const SLOTS: u32 = 16_384;
 
@@ -105,12 +108,11 @@ fn group_name(slot: u32) -> String {
 /// The directory of leases, root's alone.
 fn directory() -> Result<PathBuf, StepFailure> {
     let path = Path::new(STATE).join("leases");
-    match fs::metadata(&path) {
-        Ok(meta) if meta.is_dir() => Ok(path),
-        _ => {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+    for path in [path.as_path(), Path::new(ANCHOR)] {
+        if !path.is_dir() {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
             made.at(Step::Lease, &path.to_string_lossy())?;
-            Ok(path)
         }
     }
+    Ok(path)
 }

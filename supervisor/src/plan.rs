@@ -10,7 +10,7 @@ use gaoler_wire::policy::{Bind, Transport};
 
 use crate::cli::Hosting;
 use crate::host::Host;
-use crate::lease::STATE;
+use crate::lease::ANCHOR;
 
 /// What a jail sees as its own search path.
 const PATH: &str = "PATH=/usr/local/bin:/usr/bin:/bin";
@@ -64,7 +64,7 @@ pub fn server(server: &Given<'_>, host: &Host, host_id: u32) -> Plan {
         files.push(FileRule { path: DATA.into(), access: FileAccess::Write });
     }
     Plan {
-        anchor: STATE.into(),
+        anchor: ANCHOR.into(),
         root,
         hostname: hosting.name.name().into(),
         host_id,
@@ -90,7 +90,7 @@ pub fn server(server: &Given<'_>, host: &Host, host_id: u32) -> Plan {
 pub fn front(executable: &str, role: &str, connections: u64, host: &Host, host_id: u32) -> Plan {
     let path = "/gaoler-front";
     Plan {
-        anchor: STATE.into(),
+        anchor: ANCHOR.into(),
         root: vec![
             RootStep::Bind { host: executable.into(), path: path.into(), writable: false, exec: true },
             RootStep::Dir { path: "/tmp".into(), mode: 0o555 },

@@ -10,7 +10,8 @@ use gaoler_jail::plan::{INNER_ID, Network, Plan};
 use gaoler_jail::spawn::CONTROL_FD;
 use gaoler_jail::step::{At, Report, Step, StepFailure};
 use gaoler_jail::sys::{self, CStrings, CloneArgs, Side};
-use gaoler_jail::{privilege, seccomp};
+use gaoler_jail::privilege;
+use gaoler_jail::seccomp::{self, Profile};
 use gaoler_wire::channel;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
@@ -108,10 +109,13 @@ fn confine(
     let argv = CStrings::new(plan.process.argv.iter().map(Vec::as_slice)).ok_or_else(nul)?;
     let env = CStrings::new(plan.process.env.iter().map(Vec::as_slice)).ok_or_else(nul)?;
     sys::fresh_signals().at(Step::Exec, "signals")?;
+    rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
     // From here on the process knows its parent's channel by one number above all that the payload keeps.
     let control = sys::high_copy(control).at(Step::Descriptors, "control")?;
     keep_only(channel.as_ref())?;
-    seccomp::install(plan.seccomp.program()).at(Step::Seccomp, "filter")?;
+    // A front's own filter kills for what the check tries, so the check runs behind the filter of servers.
+    let first = if plan.seccomp == Profile::Front { Profile::Default } else { plan.seccomp };
+    seccomp::install(first.program()).at(Step::Seccomp, "filter")?;
     let facts = observe(plan.landlock_abi.min(sys::landlock_abi())).at(Step::Check, "facts")?;
     let differences = check::differences(plan, &facts);
     if !differences.is_empty() {
@@ -121,6 +125,9 @@ fn confine(
         .map_err(|e| StepFailure { step: Step::Check, object: e.to_string(), errno: 0 })?;
     if plan.held {
         wait_for(go)?;
+    }
+    if plan.seccomp != first {
+        seccomp::install(plan.seccomp.program()).at(Step::Seccomp, "second filter")?;
     }
     Ok(execute(plan, &argv, &env))
 }
