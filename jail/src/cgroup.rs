@@ -75,7 +75,11 @@ pub fn version() -> Result<Version, StepFailure> {
     for controller in V1_CONTROLLERS {
         let path = format!("{MOUNT}/{controller}");
         if magic(&path).at(Step::Cgroup, &path)? != V1_MAGIC {
-            return Err(StepFailure { step: Step::Cgroup, object: format!("{path} is no cgroup mount"), errno: 0 });
+            return Err(StepFailure {
+                step: Step::Cgroup,
+                object: format!("{path} is no cgroup mount"),
+                errno: 0,
+            });
         }
     }
     Ok(Version::V1)
@@ -149,7 +153,8 @@ impl Group {
             return Ok(None);
         }
         let home = self.home();
-        let control = fs::File::open(home.join("memory.oom_control")).at(Step::Cgroup, "memory.oom_control")?;
+        let control =
+            fs::File::open(home.join("memory.oom_control")).at(Step::Cgroup, "memory.oom_control")?;
         let flags = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
         let event = rustix::event::eventfd(0, flags).at(Step::Cgroup, "eventfd")?;
         let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
@@ -295,7 +300,9 @@ fn make(version: Version, directory: &Path) -> Result<(), StepFailure> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let parent = directory.parent().unwrap_or(directory);
             match fs::create_dir(parent) {
-                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(e).at(Step::Cgroup, &named),
+                Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                    return Err(e).at(Step::Cgroup, &named);
+                }
                 _ => {}
             }
             if version == Version::V2 {
@@ -310,7 +317,8 @@ fn make(version: Version, directory: &Path) -> Result<(), StepFailure> {
 
 fn write(path: &Path, value: &str) -> Result<(), StepFailure> {
     let named = || format!("{} ({value})", path.display());
-    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| fail(named(), e))?;
+    let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| fail(named(), e))?;
     put(file.as_fd(), value).map_err(|e| fail(named(), e))
 }
 
@@ -341,7 +349,10 @@ mod tests {
     const LIMITS: Limits = Limits { memory: 1 << 20, cpu_milli: 1500, pids: 7 };
 
     fn lines(version: Version) -> Vec<String> {
-        settings(version, &LIMITS).iter().map(|s| format!("{}/{}={}", s.controller, s.file, s.value)).collect()
+        settings(version, &LIMITS)
+            .iter()
+            .map(|s| format!("{}/{}={}", s.controller, s.file, s.value))
+            .collect()
     }
 
     #[test]

@@ -37,8 +37,14 @@ pub const ATTEMPTS: [Attempt; 6] = [
     Attempt { what: "create a file in /", stopped_by: &[libc::EROFS, libc::EACCES] },
     Attempt { what: "mount a file system", stopped_by: &[libc::EPERM] },
     Attempt { what: "make a user namespace", stopped_by: &[libc::EPERM] },
-    Attempt { what: "reach 192.0.2.1", stopped_by: &[libc::ENETUNREACH, libc::EPERM, libc::EACCES, libc::EAFNOSUPPORT] },
-    Attempt { what: "listen on an unplanned TCP port", stopped_by: &[libc::EACCES, libc::EPERM, libc::EAFNOSUPPORT] },
+    Attempt {
+        what: "reach 192.0.2.1",
+        stopped_by: &[libc::ENETUNREACH, libc::EPERM, libc::EACCES, libc::EAFNOSUPPORT],
+    },
+    Attempt {
+        what: "listen on an unplanned TCP port",
+        stopped_by: &[libc::EACCES, libc::EPERM, libc::EAFNOSUPPORT],
+    },
 ];
 
 /// The index in [`ATTEMPTS`] that does not apply to a jail on the host's network.
@@ -84,7 +90,10 @@ pub fn differences(plan: &Plan, facts: &Facts) -> Vec<String> {
     expect(facts.secure_bits == SECURE_BITS, format!("securebits are {:#x}", facts.secure_bits));
     expect(facts.no_new_privs, "no_new_privs is off".into());
     expect(facts.seccomp_mode == 2, format!("the seccomp mode is {}", facts.seccomp_mode));
-    expect(facts.landlock_abi == plan.landlock_abi, format!("the Landlock version is {}", facts.landlock_abi));
+    expect(
+        facts.landlock_abi == plan.landlock_abi,
+        format!("the Landlock version is {}", facts.landlock_abi),
+    );
     expect(facts.attempts.len() == ATTEMPTS.len(), "an attempt was not made".into());
     for (index, (attempt, errno)) in ATTEMPTS.iter().zip(&facts.attempts).enumerate() {
         let applies = match index {
@@ -116,7 +125,12 @@ mod tests {
             landlock_abi: 7,
             memfd_noexec: true,
             seccomp: Profile::Default,
-            process: Process { argv: vec![b"true".to_vec()], env: vec![], cwd: "/tmp".into(), channel: false },
+            process: Process {
+                argv: vec![b"true".to_vec()],
+                env: vec![],
+                cwd: "/tmp".into(),
+                channel: false,
+            },
             placed_late: false,
             held: false,
         }

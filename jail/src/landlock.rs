@@ -3,8 +3,8 @@
 //! Always a hard requirement at the version that the plan names; a kernel that does less is an error.
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 use serde::{Deserialize, Serialize};
 
@@ -68,9 +68,11 @@ pub fn restrict(abi: u32, files: &[FileRule], ports: Ports) -> Result<(), StepFa
     let status = ruleset.restrict_self().map_err(|e| failure("thread", &e))?;
     match status.ruleset {
         RulesetStatus::FullyEnforced => Ok(()),
-        RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced => {
-            Err(StepFailure { step: Step::Landlock, object: format!("version {abi}: not fully enforced"), errno: 0 })
-        }
+        RulesetStatus::PartiallyEnforced | RulesetStatus::NotEnforced => Err(StepFailure {
+            step: Step::Landlock,
+            object: format!("version {abi}: not fully enforced"),
+            errno: 0,
+        }),
     }
 }
 
@@ -107,8 +109,9 @@ fn allowed(version: ABI, rule: &FileRule, path: &PathFd) -> BitFlags<AccessFs> {
 }
 
 fn is_directory(path: &PathFd) -> bool {
-    rustix::fs::fstat(path)
-        .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory)
+    rustix::fs::fstat(path).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory
+    })
 }
 
 fn failure(object: &str, error: &dyn std::error::Error) -> StepFailure {

@@ -215,9 +215,7 @@ fn check_step(step: &RootStep) -> Result<(), PlanError> {
         RootStep::Bind { host, path, .. } => {
             plain(path)?;
             plain(host)?;
-            let covers = |never: &&str| {
-                host == "/" || under(host, never) || under(never, host)
-            };
+            let covers = |never: &&str| host == "/" || under(host, never) || under(never, host);
             match NEVER_SHOWN.iter().any(covers) {
                 true => Err(PlanError::Bind(host.clone())),
                 false => Ok(()),
@@ -257,7 +255,12 @@ mod tests {
             landlock_abi: 7,
             memfd_noexec: true,
             seccomp: Profile::Default,
-            process: Process { argv: vec![b"true".to_vec()], env: vec![], cwd: "/tmp".into(), channel: false },
+            process: Process {
+                argv: vec![b"true".to_vec()],
+                env: vec![],
+                cwd: "/tmp".into(),
+                channel: false,
+            },
             placed_late: false,
             held: false,
         }
@@ -276,7 +279,9 @@ mod tests {
 
     #[test]
     fn host_state_is_never_shown() {
-        for host in ["/", "/proc", "/proc/1", "/sys/fs/cgroup", "/run/gaoler", "/etc", "/etc/shadow", "/dev/sda"] {
+        for host in
+            ["/", "/proc", "/proc/1", "/sys/fs/cgroup", "/run/gaoler", "/etc", "/etc/shadow", "/dev/sda"]
+        {
             assert_eq!(with_bind(host).check(), Err(PlanError::Bind(host.into())), "{host}");
         }
     }

@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags,
 };
 
 use crate::plan::{Plan, RootStep};
@@ -37,8 +38,14 @@ impl Volume {
     /// The kernel's answer, named.
     pub fn attach(self, userns: BorrowedFd<'_>) -> Done {
         sys::mount_idmap(self.tree.as_fd(), userns).at(Step::Bind, &self.path)?;
-        rustix::mount::move_mount(&self.tree, "", CWD, self.path.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .at(Step::Bind, &self.path)
+        rustix::mount::move_mount(
+            &self.tree,
+            "",
+            CWD,
+            self.path.as_str(),
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+        )
+        .at(Step::Bind, &self.path)
     }
 }
 
@@ -49,8 +56,11 @@ impl Volume {
 pub fn enter(plan: &Plan) -> Result<Option<Volume>, StepFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(Step::Private, "/")?;
-    let root = tmpfs(&Tmpfs { size: ROOT_SIZE, inodes: ROOT_INODES, mode: "755", owner: 0 }, MountAttrFlags::MOUNT_ATTR_NODEV)
-        .at(Step::Root, "root")?;
+    let root = tmpfs(
+        &Tmpfs { size: ROOT_SIZE, inodes: ROOT_INODES, mode: "755", owner: 0 },
+        MountAttrFlags::MOUNT_ATTR_NODEV,
+    )
+    .at(Step::Root, "root")?;
     rustix::mount::move_mount(&root, "", CWD, plan.anchor.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .at(Step::Root, &plan.anchor)?;
     let mut volume = None;
@@ -73,7 +83,8 @@ pub fn enter(plan: &Plan) -> Result<Option<Volume>, StepFailure> {
 pub fn hidden_proc() -> Result<OwnedFd, StepFailure> {
     let context = rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC).at(Step::Proc, "proc")?;
     rustix::mount::fsconfig_create(&context).at(Step::Proc, "proc")?;
-    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).at(Step::Proc, "proc")
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .at(Step::Proc, "proc")
 }
 
 fn pivot(root: &OwnedFd) -> rustix::io::Result<()> {
@@ -145,7 +156,8 @@ fn scratch(root: &OwnedFd, path: &str, shape: &Tmpfs) -> rustix::io::Result<()> 
 
 /// `/dev`: device nodes that root on the host owns, so that the payload can use but not change them.
 fn dev(root: &OwnedFd) -> rustix::io::Result<()> {
-    const NODES: [(&CStr, u32); 5] = [(c"null", 3), (c"zero", 5), (c"full", 7), (c"random", 8), (c"urandom", 9)];
+    const NODES: [(&CStr, u32); 5] =
+        [(c"null", 3), (c"zero", 5), (c"full", 7), (c"random", 8), (c"urandom", 9)];
     const LINKS: [(&CStr, &CStr); 4] = [
         (c"fd", c"/proc/self/fd"),
         (c"stdin", c"/proc/self/fd/0"),
@@ -209,11 +221,8 @@ fn bind(root: &OwnedFd, host: &str, path: &str, writable: bool, exec: bool) -> D
         attributes |= libc::MOUNT_ATTR_NOEXEC;
     }
     sys::mount_setattr(tree.as_fd(), attributes, Depth::Tree).at(Step::Bind, host)?;
-    let made = if is_dir {
-        make_dirs(root, path, Mode::from_raw_mode(0o755))
-    } else {
-        make_file(root, path, b"")
-    };
+    let made =
+        if is_dir { make_dirs(root, path, Mode::from_raw_mode(0o755)) } else { make_file(root, path, b"") };
     made.at(Step::Bind, path)?;
     attach(root, &tree, path).at(Step::Bind, path)
 }
@@ -234,9 +243,9 @@ fn make_file(root: &OwnedFd, path: &str, contents: &[u8]) -> rustix::io::Result<
     make_parents(root, path)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     match rustix::fs::openat(root, relative(path), flags, Mode::from_raw_mode(0o444)) {
-        Ok(file) => {
-            std::fs::File::from(file).write_all(contents).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
-        }
+        Ok(file) => std::fs::File::from(file)
+            .write_all(contents)
+            .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO)),
         // A mount point that an earlier bind brought along.
         Err(Errno::EXIST) if contents.is_empty() => Ok(()),
         Err(e) => Err(e),

@@ -48,7 +48,8 @@ impl Spawner {
     /// The kernel's, with the path.
     pub fn open(path: &Path) -> Result<Self, StepFailure> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(path, flags, Mode::empty()).at(Step::Helper, &path.to_string_lossy())?;
+        let opened =
+            rustix::fs::open(path, flags, Mode::empty()).at(Step::Helper, &path.to_string_lossy())?;
         // Out of the way of the numbers that the child fills.
         let helper = sys::high_copy(&opened).at(Step::Helper, &path.to_string_lossy())?;
         Ok(Self { helper })
@@ -66,16 +67,23 @@ impl Spawner {
         channel: Option<BorrowedFd<'_>>,
     ) -> Result<Running, StepFailure> {
         let memfd = sealed(plan)?;
-        let (control, theirs) = channel::pair()
-            .map_err(|e| StepFailure { step: Step::Clone, object: e.to_string(), errno: 0 })?;
+        let (control, theirs) = channel::pair().map_err(|e| StepFailure {
+            step: Step::Clone,
+            object: e.to_string(),
+            errno: 0,
+        })?;
         let [input, output, error] = streams;
-        let mut placed = vec![(input, 0), (output, 1), (error, 2), (theirs.as_fd(), CONTROL_FD), (memfd.as_fd(), PLAN_FD)];
+        let mut placed =
+            vec![(input, 0), (output, 1), (error, 2), (theirs.as_fd(), CONTROL_FD), (memfd.as_fd(), PLAN_FD)];
         placed.extend(channel.map(|fd| (fd, CHANNEL_FD)));
         let into = match group.version() {
             Version::V2 => Some(group.open()?),
             Version::V1 => None,
         };
-        let args = CloneArgs { namespaces: namespaces(plan, group.version()), cgroup: into.as_ref().map(AsFd::as_fd) };
+        let args = CloneArgs {
+            namespaces: namespaces(plan, group.version()),
+            cgroup: into.as_ref().map(AsFd::as_fd),
+        };
         let (pid, pidfd) = match sys::clone3(args).at(Step::Clone, "namespaces")? {
             Side::Parent(pid, pidfd) => (pid, pidfd),
             Side::Child => self.become_helper(&placed),
@@ -102,7 +110,10 @@ impl Spawner {
         if sys::close_between(first, self.helper.as_raw_fd()).is_err() {
             end();
         }
-        let (Some(argv), Some(env)) = (CStrings::new([b"gaoler-jail-exec".as_slice()]), CStrings::new([])) else { end() };
+        let (Some(argv), Some(env)) = (CStrings::new([b"gaoler-jail-exec".as_slice()]), CStrings::new([]))
+        else {
+            end()
+        };
         sys::exec_fd(self.helper.as_fd(), &argv, &env);
         end()
     }
@@ -159,7 +170,11 @@ impl Running {
 
     fn place(&self, group: &Group) -> Result<(), StepFailure> {
         group.attach(self.pid)?;
-        self.order(&Order::Placed).map_err(|e| StepFailure { step: Step::Cgroup, object: e.to_string(), errno: 0 })
+        self.order(&Order::Placed).map_err(|e| StepFailure {
+            step: Step::Cgroup,
+            object: e.to_string(),
+            errno: 0,
+        })
     }
 }
 
@@ -178,7 +193,8 @@ fn namespaces(plan: &Plan, version: Version) -> u64 {
 
 /// Writes the plan to a memory file that nobody can change any more.
 fn sealed(plan: &Plan) -> Result<OwnedFd, StepFailure> {
-    let too_large = || StepFailure { step: Step::Plan, object: format!("plan of over {PLAN_MAX} bytes"), errno: 0 };
+    let too_large =
+        || StepFailure { step: Step::Plan, object: format!("plan of over {PLAN_MAX} bytes"), errno: 0 };
     let bytes = postcard::to_allocvec(plan).map_err(|_| too_large())?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > PLAN_MAX {
         return Err(too_large());
@@ -190,8 +206,11 @@ fn sealed(plan: &Plan) -> Result<OwnedFd, StepFailure> {
         let done = rustix::io::write(&memfd, rest).at(Step::Plan, "memfd")?;
         rest = &rest[done..];
     }
-    rustix::fs::fcntl_add_seals(&memfd, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)
-        .at(Step::Plan, "memfd")?;
+    rustix::fs::fcntl_add_seals(
+        &memfd,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )
+    .at(Step::Plan, "memfd")?;
     rustix::fs::seek(&memfd, rustix::fs::SeekFrom::Start(0)).at(Step::Plan, "memfd")?;
     Ok(memfd)
 }

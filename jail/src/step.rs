@@ -71,7 +71,11 @@ impl StepFailure {
     /// The kernel's answer in words.
     #[must_use]
     pub fn cause(&self) -> String {
-        if self.errno == 0 { "refused".into() } else { std::io::Error::from_raw_os_error(self.errno).to_string() }
+        if self.errno == 0 {
+            "refused".into()
+        } else {
+            std::io::Error::from_raw_os_error(self.errno).to_string()
+        }
     }
 }
 

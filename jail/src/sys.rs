@@ -190,11 +190,17 @@ pub fn mount_idmap(tree: BorrowedFd<'_>, userns: BorrowedFd<'_>) -> Result<(), E
     set_mount_attributes(tree, libc::AT_EMPTY_PATH, &attr)
 }
 
-fn set_mount_attributes(tree: BorrowedFd<'_>, flags: libc::c_int, attr: &libc::mount_attr) -> Result<(), Errno> {
+fn set_mount_attributes(
+    tree: BorrowedFd<'_>,
+    flags: libc::c_int,
+    attr: &libc::mount_attr,
+) -> Result<(), Errno> {
     let size = size_of::<libc::mount_attr>();
     // SAFETY: the path is an empty C string, which AT_EMPTY_PATH requires; `attr` lives through the call and has the
     // size that is passed.
-    check_long(unsafe { libc::syscall(libc::SYS_mount_setattr, tree.as_raw_fd(), c"".as_ptr(), flags, attr, size) })
+    check_long(unsafe {
+        libc::syscall(libc::SYS_mount_setattr, tree.as_raw_fd(), c"".as_ptr(), flags, attr, size)
+    })
 }
 
 /// The number of a loop device that is free now; another process may take it first.
@@ -269,7 +275,7 @@ pub fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;
     request.ifr_name[1] = b'o' as libc::c_char;
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or(0);
     // SAFETY: SIOCSIFFLAGS reads one `ifreq` with a terminated name, which lives through the call.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) })
 }

@@ -52,7 +52,9 @@ pub fn open(name: &ServerName, bytes: u64) -> Result<Volume, String> {
         same if same == bytes => {}
         other => {
             let shown = image.display();
-            return Err(format!("--data {bytes}: {shown} has {other} bytes already; give that size or remove the file"));
+            return Err(format!(
+                "--data {bytes}: {shown} has {other} bytes already; give that size or remove the file"
+            ));
         }
     }
     own_namespace().map_err(|e| format!("cannot make a mount namespace for --data: {e}"))?;
@@ -66,11 +68,14 @@ pub fn open(name: &ServerName, bytes: u64) -> Result<Volume, String> {
 
 fn lock(image: &Path, name: &ServerName) -> Result<File, String> {
     let flags = OFlags::NOFOLLOW.bits().cast_signed();
-    let options = OpenOptions::new().read(true).write(true).create(true).mode(0o600).custom_flags(flags).open(image);
+    let options =
+        OpenOptions::new().read(true).write(true).create(true).mode(0o600).custom_flags(flags).open(image);
     let file = options.map_err(|e| told(image, &e))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(Errno::WOULDBLOCK) => Err(format!("--data: the volume of {name} is in use; end the other one or give another --name")),
+        Err(Errno::WOULDBLOCK) => {
+            Err(format!("--data: the volume of {name} is in use; end the other one or give another --name"))
+        }
         Err(e) => Err(format!("cannot lock {}: {e}", image.display())),
     }
 }
@@ -105,8 +110,9 @@ fn mount(file: &File) -> rustix::io::Result<OwnedFd> {
     let context = rustix::mount::fsopen("ext4", FsOpenFlags::FSOPEN_CLOEXEC)?;
     rustix::mount::fsconfig_set_string(context.as_fd(), "source", device.as_path())?;
     rustix::mount::fsconfig_create(context.as_fd())?;
-    let attributes =
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     rustix::mount::fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 

@@ -55,7 +55,8 @@ impl Front {
         listener: BorrowedFd<'_>,
     ) -> Result<Self, String> {
         let io = |e: rustix::io::Errno| format!("cannot make the front's descriptors: {e}");
-        let (channel, theirs) = channel::pair().map_err(|e| format!("cannot make the front's channel: {e}"))?;
+        let (channel, theirs) =
+            channel::pair().map_err(|e| format!("cannot make the front's channel: {e}"))?;
         let (log, log_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io)?;
         let (nothing, _) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io)?;
         for fd in [&channel, &log] {
@@ -73,7 +74,8 @@ impl Front {
             .map_err(|e| format!("cannot start the front: {e}"))?;
         let state = FrontState::Configured;
         let waiting = VecDeque::new();
-        let mut front = Self { instance, state, since: Instant::now(), channel, log, line: Vec::new(), waiting };
+        let mut front =
+            Self { instance, state, since: Instant::now(), channel, log, line: Vec::new(), waiting };
         let listener = listener.try_clone_to_owned().map_err(|e| format!("cannot copy the listener: {e}"))?;
         front.tell(McpEvent::Configure(config), vec![listener]);
         Ok(front)

@@ -52,7 +52,9 @@ impl Host {
             cgroups: cgroup::version()?,
             landlock_abi: sys::landlock_abi().min(landlock::NEWEST),
             memfd_noexec: Path::new("/proc/sys/vm/memfd_noexec").exists(),
-            files_max: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX),
+            files_max: rustix::process::getrlimit(rustix::process::Resource::Nofile)
+                .maximum
+                .unwrap_or(u64::MAX),
             links: LINKS.iter().filter_map(|path| Some(((*path).to_owned(), link(path)?))).collect(),
             shown: SHOWN.iter().filter(|path| Path::new(path).exists()).map(|p| (*p).to_owned()).collect(),
             localtime: link("/etc/localtime"),
@@ -90,9 +92,11 @@ pub fn helper(name: &str) -> Result<PathBuf, String> {
     let installed = prefix.join("libexec/gaoler").join(name);
     match installed.is_file() {
         true => Ok(installed),
-        false => {
-            Err(format!("{name} is neither {} nor {}; install it again", beside.display(), installed.display()))
-        }
+        false => Err(format!(
+            "{name} is neither {} nor {}; install it again",
+            beside.display(),
+            installed.display()
+        )),
     }
 }
 

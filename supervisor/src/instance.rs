@@ -153,7 +153,8 @@ impl Instance {
 
     /// Makes the payload the owner of its own pipes, so that it can open `/dev/stdout` and its like.
     pub fn give(&self, pipes: &[BorrowedFd<'_>]) {
-        let (uid, gid) = (rustix::fs::Uid::from_raw(self.host_id()), rustix::fs::Gid::from_raw(self.host_id()));
+        let (uid, gid) =
+            (rustix::fs::Uid::from_raw(self.host_id()), rustix::fs::Gid::from_raw(self.host_id()));
         for pipe in pipes {
             // A payload that cannot open a stream again can still use it.
             let _ = rustix::fs::fchown(pipe, Some(uid), Some(gid));
@@ -287,7 +288,8 @@ impl Instance {
         }
         let _ = self.running.reap();
         let memory = self.memory_ran_out || self.group.oom_kills() > 0;
-        let cause = cause(self.phase, self.ended, self.failure.as_ref(), memory);
+        let late = self.deadline().is_some_and(|at| at <= Instant::now());
+        let cause = cause(self.phase, self.ended, self.failure.as_ref(), memory, late);
         crate::recover::clear(&self.group);
         End { cause, payload: self.ended, failure: self.failure }
     }
@@ -306,7 +308,13 @@ fn readable(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
 }
 
 /// Why a jail ended, of all that is known about it.
-fn cause(phase: Phase, ended: Option<Ended>, failure: Option<&StepFailure>, memory: bool) -> ExitCause {
+fn cause(
+    phase: Phase,
+    ended: Option<Ended>,
+    failure: Option<&StepFailure>,
+    memory: bool,
+    late: bool,
+) -> ExitCause {
     if let Some(failure) = failure {
         return ExitCause::Broken(failure.to_string());
     }
@@ -318,9 +326,7 @@ fn cause(phase: Phase, ended: Option<Ended>, failure: Option<&StepFailure>, memo
         None if stopping => ExitCause::KilledAfterGrace,
         Some(Ended::Exited(code)) => ExitCause::Exited(code),
         Some(Ended::Signalled(signal)) => ExitCause::Signalled(signal),
-        None if matches!(phase, Phase::Starting(_)) => {
-            ExitCause::Broken(format!("set-up did not end within {} s", SETUP_TIME.as_secs()))
-        }
+        None if late => ExitCause::Broken(format!("set-up did not end within {} s", SETUP_TIME.as_secs())),
         None => ExitCause::Broken("process 1 of the jail was killed".into()),
     }
 }
@@ -346,7 +352,7 @@ mod tests {
             (stopping, None, false, ExitCause::KilledAfterGrace),
         ];
         for (phase, ended, memory, want) in table {
-            assert_eq!(cause(phase, ended, None, memory), want, "{phase:?} {ended:?} {memory}");
+            assert_eq!(cause(phase, ended, None, memory, false), want, "{phase:?} {ended:?} {memory}");
         }
     }
 }

@@ -37,8 +37,11 @@ pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, Strin
     let signals = sys::signal_events(&FORWARDED).map_err(|e| format!("cannot watch signals: {e}"))?;
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let stream = |fd, way| Stream::new(fd, way).map_err(|e| format!("cannot make a pipe: {e}"));
-    let mut streams =
-        [stream(stdin.as_fd(), Way::In)?, stream(stdout.as_fd(), Way::Out)?, stream(stderr.as_fd(), Way::Out)?];
+    let mut streams = [
+        stream(stdin.as_fd(), Way::In)?,
+        stream(stdout.as_fd(), Way::Out)?,
+        stream(stderr.as_fd(), Way::Out)?,
+    ];
     let instance = {
         let mut ends = streams.iter().map(|s| s.jail().unwrap_or_else(|| stderr.as_fd()));
         let ends = [(); 3].map(|()| ends.next().unwrap_or_else(|| stderr.as_fd()));
@@ -131,7 +134,9 @@ fn wait(
     match poll(&mut fds, rest.as_ref()) {
         Ok(_) | Err(Errno::INTR) => {}
         // Nothing can be watched any more; the jail must not go on unwatched.
-        Err(_) => return Ready { report: false, ended: true, memory: false, signal: false, streams: [false; 3] },
+        Err(_) => {
+            return Ready { report: false, ended: true, memory: false, signal: false, streams: [false; 3] };
+        }
     }
     let is_ready = |slot: Option<usize>| slot.is_some_and(|slot| !fds[slot].revents().is_empty());
     Ready {
@@ -187,10 +192,7 @@ fn status(end: End, timed_out: bool) -> Result<u8, String> {
 /// The status for a command that could not be executed, as shells have it.
 #[must_use]
 pub fn exec_status(failure: &StepFailure) -> u8 {
-    match Errno::from_raw_os_error(failure.errno) {
-        Errno::NOENT => NOT_FOUND,
-        _ => NOT_EXECUTABLE,
-    }
+    if failure.errno == Errno::NOENT.raw_os_error() { NOT_FOUND } else { NOT_EXECUTABLE }
 }
 
 /// The status for a jail that could not be made.

@@ -29,11 +29,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Names and values of `--secret-env`.
+type Secrets = [(String, Vec<u8>)];
+
 /// What `run` and `jail` have in common: secrets are read and the host is looked at before anything starts.
 fn hosted(
     prefix: &'static str,
     hosting: &Hosting,
-    command: fn(&Hosting, &[(String, Vec<u8>)]) -> Result<u8, String>,
+    command: fn(&Hosting, &Secrets) -> Result<u8, String>,
 ) -> ExitCode {
     let secrets = match cli::secret::read(prefix, &hosting.secret_env) {
         Ok(secrets) => secrets,
@@ -43,7 +46,8 @@ fn hosted(
         }
     };
     let secrets: Vec<_> = secrets.into_iter().map(|s| (s.name, s.value.into_vec())).collect();
-    let done = doctor::preflight().map_err(|unfit| unfit.to_string()).and_then(|()| command(hosting, &secrets));
+    let done =
+        doctor::preflight().map_err(|unfit| unfit.to_string()).and_then(|()| command(hosting, &secrets));
     match done {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {

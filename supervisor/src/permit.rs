@@ -60,9 +60,14 @@ pub fn mcp(state: FrontState, request: McpRequest, known: &impl Known) -> Result
     let refused = |why| Err(Unpermitted { verb, state, why });
     match (&request, state) {
         (McpRequest::Ready, FrontState::Configured) => {}
-        (McpRequest::Ready, FrontState::Serving | FrontState::Draining) => return refused("it said so already"),
+        (McpRequest::Ready, FrontState::Serving | FrontState::Draining) => {
+            return refused("it said so already");
+        }
         // Before it is ready a front may learn what its servers can do; while draining a dead server may be needed again.
-        (McpRequest::Start { server, .. }, FrontState::Configured | FrontState::Serving | FrontState::Draining) => {
+        (
+            McpRequest::Start { server, .. },
+            FrontState::Configured | FrontState::Serving | FrontState::Draining,
+        ) => {
             if !known.serves(server) {
                 return refused("the server is not in its configuration");
             }

@@ -120,8 +120,10 @@ pub fn front(executable: &str, role: &str, connections: u64, host: &Host, host_i
 
 /// The image `host`: the node's `/usr` and what it needs of `/etc`, everything read-only.
 fn host_image(host: &Host) -> Vec<RootStep> {
-    let mut steps = vec![RootStep::Bind { host: "/usr".into(), path: "/usr".into(), writable: false, exec: true }];
-    let link = |(path, target): &(String, String)| RootStep::Symlink { path: path.clone(), target: target.clone() };
+    let mut steps =
+        vec![RootStep::Bind { host: "/usr".into(), path: "/usr".into(), writable: false, exec: true }];
+    let link =
+        |(path, target): &(String, String)| RootStep::Symlink { path: path.clone(), target: target.clone() };
     steps.extend(host.links.iter().map(link));
     for path in &host.shown {
         steps.push(RootStep::Bind { host: path.clone(), path: path.clone(), writable: false, exec: false });

@@ -35,7 +35,11 @@ impl Backoff {
         }
         self.failures = self.failures.saturating_add(1);
         let doublings = self.failures.saturating_sub(2).min(16);
-        let pause = if self.failures < 2 { Duration::ZERO } else { FIRST.saturating_mul(1 << doublings).min(LONGEST) };
+        let pause = if self.failures < 2 {
+            Duration::ZERO
+        } else {
+            FIRST.saturating_mul(1 << doublings).min(LONGEST)
+        };
         self.not_before = Some(now + pause);
     }
 

@@ -32,7 +32,8 @@ pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, Strin
     }
     let listener = listen(hosting)?;
     let volume = hosting.data_bytes.map(|bytes| data::open(&hosting.name, bytes)).transpose()?;
-    let address = listener.local_addr().map_err(|e| format!("cannot ask for the address of --listen: {e}"))?;
+    let address =
+        listener.local_addr().map_err(|e| format!("cannot ask for the address of --listen: {e}"))?;
     let config = McpConfig {
         servers: vec![ServedServer {
             name: hosting.name.clone(),

@@ -59,7 +59,14 @@ impl Server {
     /// A server without jails.
     #[must_use]
     pub fn new(hosting: Hosting, secrets: Vec<(String, Vec<u8>)>, volume: Option<Volume>) -> Self {
-        Self { hosting, secrets, volume, backoff: Backoff::default(), jails: BTreeMap::new(), ever_started: false }
+        Self {
+            hosting,
+            secrets,
+            volume,
+            backoff: Backoff::default(),
+            jails: BTreeMap::new(),
+            ever_started: false,
+        }
     }
 
     /// Its name.
@@ -95,7 +102,14 @@ impl Server {
     }
 
     /// Starts a jail for a request: the waiting one, or a new one under the id given.
-    pub fn start(&mut self, spawner: &Spawner, host: &Host, ticket: Ticket, new: InstanceId, now: Instant) -> Start {
+    pub fn start(
+        &mut self,
+        spawner: &Spawner,
+        host: &Host,
+        ticket: Ticket,
+        new: InstanceId,
+        now: Instant,
+    ) -> Start {
         let wait = self.backoff.wait(now);
         if !wait.is_zero() {
             return Start::NotNow(format!("{} keeps failing and is started again later", self.name()), wait);
@@ -129,7 +143,8 @@ impl Server {
         id: InstanceId,
         now: Instant,
     ) -> Result<(), String> {
-        let pipe = || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("cannot make a pipe: {e}"));
+        let pipe =
+            || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("cannot make a pipe: {e}"));
         let ((input, to), (from, output), (log, error)) = (pipe()?, pipe()?, pipe()?);
         for end in [&to, &from] {
             // Only speed depends on it: the kernel may have a smaller limit.
@@ -139,7 +154,8 @@ impl Server {
         let volume = self.volume.as_ref().map(|volume| volume.path.as_str());
         let given = plan::Given { hosting: &self.hosting, secrets: &self.secrets, volume };
         let make = |host_id| plan::Plan { held: true, ..plan::server(&given, host, host_id) };
-        let instance = Instance::start(spawner, host, &self.hosting.limits, streams, None, make).map_err(|e| e.to_string())?;
+        let instance = Instance::start(spawner, host, &self.hosting.limits, streams, None, make)
+            .map_err(|e| e.to_string())?;
         instance.give(&streams);
         let (ends, dials) = (Some([to, from, log]), VecDeque::new());
         self.jails.insert(id, Served { instance, dials, ticket, ends, asked_to_stop: false, since: now });

@@ -53,14 +53,19 @@ pub enum ChannelError {
 /// # Errors
 /// [`ChannelError::Io`] when the kernel has no more descriptors or memory.
 pub fn pair() -> Result<(OwnedFd, OwnedFd), ChannelError> {
-    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).map_err(ChannelError::Io)
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(ChannelError::Io)
 }
 
 /// Sends one message and copies of `fds`. Never raises SIGPIPE.
 ///
 /// # Errors
 /// [`ChannelError::WouldBlock`] only on a non-blocking socket, and then nothing was sent.
-pub fn send<T: Serialize>(channel: BorrowedFd<'_>, message: &T, fds: &[BorrowedFd<'_>]) -> Result<(), ChannelError> {
+pub fn send<T: Serialize>(
+    channel: BorrowedFd<'_>,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), ChannelError> {
     if fds.len() > FDS_MAX {
         return Err(ChannelError::TooManyFds);
     }
@@ -118,9 +123,10 @@ fn receive_bytes(
     let received = loop {
         match recvmsg(channel, &mut [IoSliceMut::new(bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
             Ok(received) => break received,
-            Err(Errno::INTR) => {}
+            // A peer that ended with something unread resets the connection; this is told once, and before what it
+            // had sent. Its last words still wait behind it.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(Errno::AGAIN) => return Err(ChannelError::WouldBlock),
-            Err(Errno::CONNRESET) => return Err(ChannelError::Closed),
             Err(e) => return Err(ChannelError::Io(e)),
         }
     };
@@ -178,6 +184,16 @@ mod tests {
         drop(a);
         assert!(matches!(receive::<McpRequest>(b.as_fd()), Err(ChannelError::Closed)));
         assert!(matches!(send(b.as_fd(), &McpRequest::Ready, &[]), Err(ChannelError::Closed)));
+    }
+
+    #[test]
+    fn the_last_words_of_a_peer_that_did_not_listen_are_heard() {
+        let (a, b) = pair().unwrap();
+        send(a.as_fd(), &McpRequest::Ready, &[]).unwrap();
+        send(b.as_fd(), &McpRequest::Drained, &[]).unwrap();
+        drop(b);
+        assert_eq!(receive::<McpRequest>(a.as_fd()).unwrap().0, McpRequest::Drained);
+        assert!(matches!(receive::<McpRequest>(a.as_fd()), Err(ChannelError::Closed)));
     }
 
     proptest! {

@@ -43,7 +43,8 @@ impl ServerName {
     #[must_use]
     pub fn local(base: &str) -> Self {
         let lower = base.chars().map(|c| c.to_ascii_lowercase());
-        let clean: String = lower.map(|c| if c.is_ascii() && is_name_byte(c as u8) { c } else { '-' }).collect();
+        let clean: String =
+            lower.map(|c| if c.is_ascii() && is_name_byte(c as u8) { c } else { '-' }).collect();
         let clean = clean.trim_start_matches(['.', '_', '-']);
         let clean = if clean.is_empty() { "server" } else { &clean[..clean.len().min(PART_MAX)] };
         Self { text: format!("local/{clean}"), slash: "local".len() }
@@ -161,7 +162,9 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused() {
-        for bad in ["", "a", "/", "a/", "/b", "a/b/c", "A/b", "a/B", ".a/b", "a/-b", "a/b c", "a/é", "a/..", "a/\n"] {
+        for bad in
+            ["", "a", "/", "a/", "/b", "a/b/c", "A/b", "a/B", ".a/b", "a/-b", "a/b c", "a/é", "a/..", "a/\n"]
+        {
             assert!(bad.parse::<ServerName>().is_err(), "{bad:?}");
         }
         assert!(format!("a/{}", "x".repeat(PART_MAX + 1)).parse::<ServerName>().is_err());

@@ -7,11 +7,11 @@ use std::os::unix::ffi::OsStrExt;
 use gaoler_jail::check::{self, Facts};
 use gaoler_jail::landlock::{self, Ports};
 use gaoler_jail::plan::{INNER_ID, Network, Plan};
+use gaoler_jail::privilege;
+use gaoler_jail::seccomp::{self, Profile};
 use gaoler_jail::spawn::CONTROL_FD;
 use gaoler_jail::step::{At, Report, Step, StepFailure};
 use gaoler_jail::sys::{self, CStrings, CloneArgs, Side};
-use gaoler_jail::privilege;
-use gaoler_jail::seccomp::{self, Profile};
 use gaoler_wire::channel;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
@@ -65,7 +65,8 @@ pub(crate) fn fork(
     if let Some(volume) = volume {
         let path = of_child("ns/user");
         let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        let userns = rustix::fs::openat(&proc, path.as_str(), flags, rustix::fs::Mode::empty()).at(Step::Users, &path)?;
+        let userns = rustix::fs::openat(&proc, path.as_str(), flags, rustix::fs::Mode::empty())
+            .at(Step::Users, &path)?;
         volume.attach(userns.as_fd())?;
     }
     rustix::thread::move_into_thread_name_spaces(pidfd.as_fd(), ThreadNameSpaceType::USER)
@@ -81,10 +82,8 @@ fn become_payload(plan: &Plan, control: &OwnedFd, channel: Option<OwnedFd>, go: 
     let failure = match confine(plan, control, channel, go) {
         Ok(failure) | Err(failure) => failure,
     };
-    let code = match (failure.step, Errno::from_raw_os_error(failure.errno)) {
-        (Step::Exec, Errno::NOENT) => NOT_FOUND,
-        _ => NOT_EXECUTABLE,
-    };
+    let missing = failure.step == Step::Exec && failure.errno == Errno::NOENT.raw_os_error();
+    let code = if missing { NOT_FOUND } else { NOT_EXECUTABLE };
     let _ = channel::send(control.as_fd(), &Report::Failed(failure), &[]);
     std::process::exit(code);
 }
@@ -121,8 +120,11 @@ fn confine(
     if !differences.is_empty() {
         return Err(StepFailure { step: Step::Check, object: differences.join("; "), errno: 0 });
     }
-    channel::send(control.as_fd(), &Report::Checked(facts), &[])
-        .map_err(|e| StepFailure { step: Step::Check, object: e.to_string(), errno: 0 })?;
+    channel::send(control.as_fd(), &Report::Checked(facts), &[]).map_err(|e| StepFailure {
+        step: Step::Check,
+        object: e.to_string(),
+        errno: 0,
+    })?;
     if plan.held {
         wait_for(go)?;
     }
@@ -152,10 +154,16 @@ fn execute(plan: &Plan, argv: &CStrings, env: &CStrings) -> StepFailure {
     let program = plan.process.argv[0].as_slice();
     let failed = |errno| StepFailure::new(Step::Exec, String::from_utf8_lossy(program), errno);
     if program.contains(&b'/') {
-        return match argv.first() {
-            Some(path) => failed(sys::exec_path(path, argv, env)),
-            None => failed(Errno::INVAL),
-        };
+        let Some(path) = argv.first() else { return failed(Errno::INVAL) };
+        let errno = sys::exec_path(path, argv, env);
+        if errno == Errno::NOENT && rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok() {
+            let object = format!(
+                "{}, whose interpreter or loader is not in the jail",
+                String::from_utf8_lossy(program)
+            );
+            return StepFailure::new(Step::Exec, object, errno);
+        }
+        return failed(errno);
     }
     let path = plan.process.env.iter().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or(b"/usr/bin");
     // What was found and may not be run says more than that another directory does not have it.
@@ -174,7 +182,8 @@ fn execute(plan: &Plan, argv: &CStrings, env: &CStrings) -> StepFailure {
 
 /// Looks at this process as it is after its last layer.
 fn observe(landlock_abi: u32) -> rustix::io::Result<Facts> {
-    let status = std::fs::read_to_string("/proc/self/status").map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    let status = std::fs::read_to_string("/proc/self/status")
+        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map_or("", str::trim);
     let ids = |name: &str| {
         let mut numbers = field(name).split_whitespace().map(|n| n.parse().unwrap_or(u32::MAX));

@@ -52,7 +52,8 @@ pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<Prepared, StepFa
 
 /// Writes one short value to a file below the hidden `/proc`.
 pub(crate) fn write_proc(proc: &OwnedFd, path: &str, value: &str, step: Step) -> Result<(), StepFailure> {
-    let file = rustix::fs::openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(step, path)?;
+    let file =
+        rustix::fs::openat(proc, path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).at(step, path)?;
     std::fs::File::from(file).write_all(value.as_bytes()).at(step, path)
 }
 

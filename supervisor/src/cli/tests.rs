@@ -69,7 +69,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("--bind", "/a:/usr/share", "jail's own"),
     ("--bind", "/:/host", "whole host"),
     ("--bind", "/sys/fs/cgroup:/c", "never shown"),
-    ("--data", "10", "at least 1M"),
+    ("--data", "10", "at least 8M"),
     ("--data", "ten", "K, M or G"),
     ("--memory", "512MB", "K, M or G"),
     ("--memory", "1.5G", "K, M or G"),
@@ -160,7 +160,7 @@ fn every_flag_reaches_its_field() {
         "--bind",
         "/a:/c",
         "--data",
-        "5M",
+        "16M",
         "--memory",
         "1G",
         "--cpus",
@@ -179,7 +179,7 @@ fn every_flag_reaches_its_field() {
     assert_eq!(hosting.listen.to_string(), "[::1]:0");
     assert_eq!(hosting.session_mode, SessionMode::Shared);
     assert_eq!(hosting.transport, Transport::Http { port: 3000, path: "/mcp".into() });
-    assert_eq!((hosting.warm, hosting.data_bytes), (2, Some(5 << 20)));
+    assert_eq!((hosting.warm, hosting.data_bytes), (2, Some(16 << 20)));
     assert_eq!(hosting.allow_hosts, ["mcp.example.org"]);
     assert_eq!(hosting.allow_origins, ["https://a.example.org"]);
     assert_eq!(hosting.secret_env, [SecretFile { name: "T".into(), file: "/t".into() }]);
@@ -212,7 +212,7 @@ fn what_stands_twice_is_refused() {
         &["--env", "A=1", "--secret-env", "A=/x"],
         &["--bind", "/a:/b", "--bind", "/c:/b"],
         &["--bind", "/a:/b", "--bind", "/c:/b/d"],
-        &["--bind", "/a:/data/x", "--data", "5M"],
+        &["--bind", "/a:/data/x", "--data", "16M"],
         &["--allow-host", "a", "--allow-host", "A"],
     ] {
         assert_eq!(run(flags).unwrap_err().problems().len(), 1, "{flags:?}");

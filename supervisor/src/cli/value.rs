@@ -8,14 +8,13 @@ use gaoler_jail::seccomp::Profile;
 use gaoler_wire::id::ServerName;
 use gaoler_wire::policy::{SessionMode, Transport};
 
+use crate::data::SIZE_MIN;
+
 /// The longest part of an operator's text that is repeated to them, in characters.
 const SHOWN_MAX: usize = 80;
 
 /// Below this a jail's own start would be killed; in bytes.
 const MEMORY_MIN: u64 = 8 << 20;
-
-/// The smallest `/data`, in bytes.
-const DATA_MIN: u64 = 1 << 20;
 
 /// What the kernel takes as a limit: it reads a signed 64-bit number.
 const SIZE_MAX: u64 = i64::MAX.unsigned_abs();
@@ -146,7 +145,7 @@ pub(super) fn memory(text: &str) -> Result<u64, String> {
 }
 
 pub(super) fn data(text: &str) -> Result<u64, String> {
-    size(text, DATA_MIN)
+    size(text, SIZE_MIN)
 }
 
 /// Bytes, with K, M or G for powers of 1024.

@@ -1,0 +1,32 @@
+//! What the loop watches: descriptors under numbers that say whose they are.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use gaoler_wire::id::InstanceId;
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use super::About;
+
+pub(super) fn watch(epoll: &OwnedFd, fd: BorrowedFd<'_>, key: u64) -> Result<(), Errno> {
+    epoll::add(epoll, fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN)
+}
+
+pub(super) fn watch_instance(
+    epoll: &OwnedFd,
+    id: InstanceId,
+    (report, end, memory): (BorrowedFd<'_>, BorrowedFd<'_>, Option<BorrowedFd<'_>>),
+) -> Result<(), Errno> {
+    let key = |about: About| id.0 << 2 | about as u64;
+    watch(epoll, report, key(About::Report))?;
+    watch(epoll, end, key(About::End))?;
+    memory.map_or(Ok(()), |fd| watch(epoll, fd, key(About::Memory)))
+}
+
+pub(super) fn timespec(time: Duration) -> rustix::event::Timespec {
+    rustix::event::Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    }
+}
