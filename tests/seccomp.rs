@@ -5,7 +5,12 @@
 //! the shipped program run by the tests' own interpreter, which the unit tests hold against an oracle. Belongs to the
 //! package gaoler-jail, because the filter is tested before there is a jail to put around it.
 
-#![expect(unsafe_code, reason = "forks, raw system calls and pre_exec are what is tested")]
+#![expect(
+    unsafe_code,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "forks, raw system calls and pre_exec are what is tested"
+)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
