@@ -252,6 +252,10 @@ fn complaint(profile: Profile, rules: &Rules, name: &str, call: &Call, expected:
     let (number, args) = (call.number, call.args);
     let observed = observe(Some(profile), entry(name), number, args);
     let wrong = match expected {
+        // Without a handler's frame it ends the caller by whichever signal the bytes on its stack lead to.
+        ALLOW if name == "rt_sigreturn" => {
+            !matches!(observed, Outcome::Signalled(signal) if signal != libc::SIGSYS)
+        }
         ALLOW => {
             let free = observe(None, entry(name), number, args);
             let denied = denials(rules, number).into_iter().any(|e| free == Outcome::Returned(Some(e)));

@@ -15,7 +15,7 @@ use rustix::process::Pid;
 use crate::step::{At, Step, StepFailure};
 
 /// Where Linux hosts mount control groups.
-const MOUNT: &str = "/sys/fs/cgroup";
+pub(crate) const MOUNT: &str = "/sys/fs/cgroup";
 /// The group of ours below each root, parent of all others.
 const PARENT: &str = "gaoler";
 /// The processor quota's period in microseconds, the kernel's default.
@@ -133,13 +133,14 @@ impl Group {
             .at(Step::Cgroup, &path.to_string_lossy())
     }
 
-    /// Moves a process here (version 1).
-    ///
-    /// # Errors
-    /// The file that could not be written.
-    pub fn attach(&self, pid: Pid) -> Result<(), StepFailure> {
-        let pid = pid.as_raw_nonzero().to_string();
-        self.directories().iter().try_for_each(|directory| write(&directory.join("cgroup.procs"), &pid))
+    /// The files through which a task moves itself here, see [`enter`]; none on version 2.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<String> {
+        let directories = match self.version {
+            Version::V2 => vec![],
+            Version::V1 => self.directories(),
+        };
+        directories.iter().map(|directory| directory.join("tasks").to_string_lossy().into_owned()).collect()
     }
 
     /// A descriptor that becomes readable when version 1 runs out of memory: that kernel kills one process, and the rest
@@ -244,12 +245,15 @@ impl Group {
     }
 }
 
-/// Removes our parent group where it is empty, so that nothing of ours is left on the host.
-pub fn remove_parent(version: Version) {
-    for controller in V1_CONTROLLERS {
-        // Not empty means that another supervisor uses it.
-        let _ = fs::remove_dir(parent(version, controller));
-    }
+/// Moves this single-threaded process into version 1 groups by their `tasks` files ([`Group::tasks`]).
+///
+/// The kernel moves a task that writes 0 there without its lock over all thread groups, which every other move takes and
+/// which costs milliseconds on a host that was idle (`cgroup_procs_write_start` in kernel/cgroup/cgroup.c).
+///
+/// # Errors
+/// The file that could not be written.
+pub fn enter(tasks: &[String]) -> Result<(), StepFailure> {
+    tasks.iter().try_for_each(|path| write(Path::new(path), "0"))
 }
 
 fn parent(version: Version, controller: &str) -> PathBuf {
@@ -293,26 +297,30 @@ fn settings(version: Version, limits: &Limits) -> Vec<Setting> {
     }
 }
 
-/// Makes one group directory, and our parent group above it when it is the first.
+/// Makes one group directory, and our parent group above it when it is the first. The parent stays, as the state
+/// directory does: removing it would race with other supervisors and cost every single jail its making.
 fn make(version: Version, directory: &Path) -> Result<(), StepFailure> {
     let named = directory.to_string_lossy();
+    let parent = directory.parent().unwrap_or(directory);
     match fs::create_dir(directory) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let parent = directory.parent().unwrap_or(directory);
             match fs::create_dir(parent) {
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                    return Err(e).at(Step::Cgroup, &named);
+                    return Err(e).at(Step::Cgroup, &parent.to_string_lossy());
                 }
                 _ => {}
             }
-            if version == Version::V2 {
-                write(&Path::new(MOUNT).join("cgroup.subtree_control"), "+memory +pids +cpu")?;
-                write(&parent.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
-            }
-            fs::create_dir(directory).at(Step::Cgroup, &named)
+            fs::create_dir(directory).at(Step::Cgroup, &named)?;
         }
-        other => other.at(Step::Cgroup, &named),
+        other => other.at(Step::Cgroup, &named)?,
     }
+    if version == Version::V2 {
+        // Each time: whoever made the parent may have been killed before this.
+        for above in [Path::new(MOUNT), parent] {
+            write(&above.join("cgroup.subtree_control"), "+memory +pids +cpu")?;
+        }
+    }
+    Ok(())
 }
 
 fn write(path: &Path, value: &str) -> Result<(), StepFailure> {

@@ -125,13 +125,8 @@ mod tests {
             landlock_abi: 7,
             memfd_noexec: true,
             seccomp: Profile::Default,
-            process: Process {
-                argv: vec![b"true".to_vec()],
-                env: vec![],
-                cwd: "/tmp".into(),
-                channel: false,
-            },
-            placed_late: false,
+            process: Process { argv: vec![b"true".to_vec()], env: vec![], cwd: "/tmp".into() },
+            tasks: vec![],
             held: false,
         }
     }

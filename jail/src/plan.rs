@@ -36,9 +36,9 @@ pub struct Plan {
     pub seccomp: Profile,
     /// what is executed
     pub process: Process,
-    /// whether the parent moves the helper into its cgroup after it started (version 1), so that the cgroup
-    /// namespace must wait for its word
-    pub placed_late: bool,
+    /// `tasks` files of the version 1 groups that the helper moves itself into, and then makes its cgroup namespace;
+    /// none on version 2, where it starts in its group
+    pub tasks: Vec<String>,
     /// whether the checked jail waits for [`crate::step::Order::Go`] before it executes its payload
     pub held: bool,
 }
@@ -52,8 +52,6 @@ pub struct Process {
     pub env: Vec<Vec<u8>>,
     /// working directory in the jail
     pub cwd: String,
-    /// keep descriptor 3, a channel to the supervisor (fronts only)
-    pub channel: bool,
 }
 
 /// What the network namespace holds.
@@ -174,7 +172,7 @@ pub enum PlanError {
     #[error("host path {0:?} may not be shown in a jail")]
     Bind(String),
     /// A privilege of fronts in the plan of a hosted server.
-    #[error("the host's network and the channel go together")]
+    #[error("the host's network is for fronts alone")]
     Front,
 }
 
@@ -193,7 +191,7 @@ impl Plan {
         if self.host_id < HOST_IDS || self.host_id >= HOST_IDS * 2 {
             return Err(PlanError::HostId(self.host_id));
         }
-        if self.process.channel != (self.network == Network::Host) {
+        if self.network == Network::Host && self.seccomp != Profile::Front {
             return Err(PlanError::Front);
         }
         let strings = || self.process.argv.iter().chain(&self.process.env);
@@ -202,6 +200,12 @@ impl Plan {
         }
         plain(&self.process.cwd)?;
         plain(&self.anchor)?;
+        for path in &self.tasks {
+            plain(path)?;
+            if !under(path, crate::cgroup::MOUNT) {
+                return Err(PlanError::Path(path.clone()));
+            }
+        }
         self.root.iter().try_for_each(check_step)
     }
 }
@@ -255,13 +259,8 @@ mod tests {
             landlock_abi: 7,
             memfd_noexec: true,
             seccomp: Profile::Default,
-            process: Process {
-                argv: vec![b"true".to_vec()],
-                env: vec![],
-                cwd: "/tmp".into(),
-                channel: false,
-            },
-            placed_late: false,
+            process: Process { argv: vec![b"true".to_vec()], env: vec![], cwd: "/tmp".into() },
+            tasks: vec![],
             held: false,
         }
     }
@@ -284,6 +283,14 @@ mod tests {
         {
             assert_eq!(with_bind(host).check(), Err(PlanError::Bind(host.into())), "{host}");
         }
+    }
+
+    #[test]
+    fn only_cgroup_files_are_groups() {
+        let with = |path: &str| Plan { tasks: vec![path.into()], ..plan() }.check();
+        assert_eq!(with("/sys/fs/cgroup/pids/gaoler/jail-1/tasks"), Ok(()));
+        assert!(with("/sys/fs/cgroup/../../etc/passwd").is_err());
+        assert!(with("/etc/passwd").is_err());
     }
 
     #[test]

@@ -18,10 +18,11 @@ pub fn drop_groups() -> Result<(), StepFailure> {
     rustix::thread::set_thread_groups(&[]).at(Step::Groups, "supplementary groups")
 }
 
-/// Sets the limits that the cgroup does not cover, soft and hard alike.
+/// Sets the limits that the cgroup does not cover, soft and hard alike. Where the caller has less, less it is: even root
+/// may not be able to raise a limit.
 ///
 /// # Errors
-/// `EPERM` when a limit would be raised.
+/// None is known.
 pub fn limit(limits: &[Rlimit]) -> Result<(), StepFailure> {
     for Rlimit { resource, value } in limits {
         let kind = match resource {
@@ -33,7 +34,8 @@ pub fn limit(limits: &[Rlimit]) -> Result<(), StepFailure> {
             Resource::Signals => Kind::Sigpending,
             Resource::RealTime => Kind::Rtprio,
         };
-        let pair = Pair { current: Some(*value), maximum: Some(*value) };
+        let value = rustix::process::getrlimit(kind).maximum.map_or(*value, |most| most.min(*value));
+        let pair = Pair { current: Some(value), maximum: Some(value) };
         rustix::process::setrlimit(kind, pair).at(Step::Limits, &format!("{resource:?}"))?;
     }
     Ok(())

@@ -19,8 +19,6 @@ use crate::sys::{self, CStrings, CloneArgs, Side};
 pub const CONTROL_FD: RawFd = 3;
 /// The helper's plan.
 pub const PLAN_FD: RawFd = 4;
-/// The channel that a front's helper passes on.
-pub const CHANNEL_FD: RawFd = 5;
 /// The largest plan, in bytes: a command line and an environment of the kernel's own limit fit.
 pub const PLAN_MAX: u64 = 4 << 20;
 
@@ -55,7 +53,7 @@ impl Spawner {
         Ok(Self { helper })
     }
 
-    /// Starts one jail. `streams` become the payload's standard streams, `channel` its descriptor 3.
+    /// Starts one jail. `streams` become the payload's standard streams, the only descriptors that it has.
     ///
     /// # Errors
     /// The step that failed; nothing of the jail is left but `group`, which the caller removes.
@@ -64,7 +62,6 @@ impl Spawner {
         plan: &Plan,
         group: &Group,
         streams: [BorrowedFd<'_>; 3],
-        channel: Option<BorrowedFd<'_>>,
     ) -> Result<Running, StepFailure> {
         let memfd = sealed(plan)?;
         let (control, theirs) = channel::pair().map_err(|e| StepFailure {
@@ -72,10 +69,11 @@ impl Spawner {
             object: e.to_string(),
             errno: 0,
         })?;
+        // Only this end: a jail that does not listen must not hold its supervisor up.
+        rustix::fs::fcntl_setfl(&control, OFlags::RDWR | OFlags::NONBLOCK).at(Step::Clone, "channel")?;
         let [input, output, error] = streams;
-        let mut placed =
+        let placed =
             vec![(input, 0), (output, 1), (error, 2), (theirs.as_fd(), CONTROL_FD), (memfd.as_fd(), PLAN_FD)];
-        placed.extend(channel.map(|fd| (fd, CHANNEL_FD)));
         let into = match group.version() {
             Version::V2 => Some(group.open()?),
             Version::V1 => None,
@@ -86,36 +84,37 @@ impl Spawner {
         };
         let (pid, pidfd) = match sys::clone3(args).at(Step::Clone, "namespaces")? {
             Side::Parent(pid, pidfd) => (pid, pidfd),
-            Side::Child => self.become_helper(&placed),
+            Side::Child => {
+                let failure = self.become_helper(&placed);
+                // The channel is at its new number already, or still at its old one; the other sending fails.
+                let _ = channel::send(theirs.as_fd(), &Report::Failed(failure), &[]);
+                std::process::exit(125)
+            }
         };
-        let running = Running { control, pidfd, pid };
-        if group.version() == Version::V1 {
-            running.place(group).inspect_err(|_| running.end())?;
-        }
-        Ok(running)
+        Ok(Running { control, pidfd, pid })
     }
 
-    /// Runs in the child: descriptors to their places, everything else closed, exec.
-    fn become_helper(&self, placed: &[(BorrowedFd<'_>, RawFd)]) -> ! {
-        let end = || std::process::exit(125);
-        // All sources go above every target first, so that no copy overwrites a source.
-        let high: Result<Vec<_>, _> = placed.iter().map(|(fd, to)| Ok((sys::high_copy(fd)?, *to))).collect();
-        let Ok(high): Result<Vec<(OwnedFd, RawFd)>, rustix::io::Errno> = high else { end() };
-        for (fd, to) in &high {
-            if sys::place_fd(fd.as_fd(), *to).is_err() {
-                end();
+    /// Runs in the child, and returns only why it could not become the helper.
+    fn become_helper(&self, placed: &[(BorrowedFd<'_>, RawFd)]) -> StepFailure {
+        let exec = || -> rustix::io::Result<()> {
+            // All sources go above every target first, so that no copy overwrites a source.
+            let high = placed.iter().map(|(fd, to)| Ok((sys::high_copy(fd)?, *to)));
+            let high: Vec<(OwnedFd, RawFd)> = high.collect::<rustix::io::Result<_>>()?;
+            for (fd, to) in &high {
+                sys::place_fd(fd.as_fd(), *to)?;
             }
-        }
-        let first = u32::try_from(placed.len()).unwrap_or(u32::MAX);
-        if sys::close_between(first, self.helper.as_raw_fd()).is_err() {
-            end();
-        }
-        let (Some(argv), Some(env)) = (CStrings::new([b"gaoler-jail-exec".as_slice()]), CStrings::new([]))
-        else {
-            end()
+            let first = u32::try_from(placed.len()).unwrap_or(u32::MAX);
+            sys::close_between(first, self.helper.as_raw_fd())
         };
-        sys::exec_fd(self.helper.as_fd(), &argv, &env);
-        end()
+        if let Err(errno) = exec() {
+            return StepFailure::new(Step::Helper, "descriptors", errno);
+        }
+        let (argv, env) = (CStrings::new([b"gaoler-jail-exec".as_slice()]), CStrings::new([]));
+        let errno = match (argv, env) {
+            (Some(argv), Some(env)) => sys::exec_fd(self.helper.as_fd(), &argv, &env),
+            _ => rustix::io::Errno::INVAL,
+        };
+        StepFailure::new(Step::Helper, "gaoler-jail-exec", errno)
     }
 }
 
@@ -138,10 +137,11 @@ impl Running {
         self.pid
     }
 
-    /// Takes the next report. Blocks unless [`Running::control`] is readable.
+    /// Takes the next report.
     ///
     /// # Errors
-    /// [`ChannelError::Closed`] once the jail has ended; anything else says that the inside broke the protocol.
+    /// [`ChannelError::WouldBlock`] when there is none, [`ChannelError::Closed`] once the jail has ended; anything else
+    /// says that the inside broke the protocol.
     pub fn report(&self) -> Result<(Report, Option<OwnedFd>), ChannelError> {
         let (report, mut fds) = channel::receive(self.control.as_fd())?;
         Ok((report, fds.pop()))
@@ -150,7 +150,7 @@ impl Running {
     /// Gives an order.
     ///
     /// # Errors
-    /// [`ChannelError::Closed`] once the jail has ended.
+    /// [`ChannelError::Closed`] once the jail has ended, [`ChannelError::WouldBlock`] when some hundred orders wait unread.
     pub fn order(&self, order: &Order) -> Result<(), ChannelError> {
         channel::send(self.control.as_fd(), order, &[])
     }
@@ -166,15 +166,6 @@ impl Running {
     pub fn reap(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         matches!(rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options), Ok(Some(_)))
-    }
-
-    fn place(&self, group: &Group) -> Result<(), StepFailure> {
-        group.attach(self.pid)?;
-        self.order(&Order::Placed).map_err(|e| StepFailure {
-            step: Step::Cgroup,
-            object: e.to_string(),
-            errno: 0,
-        })
     }
 }
 

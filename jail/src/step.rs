@@ -103,8 +103,6 @@ impl<T> At<T> for std::io::Result<T> {
 /// What the outside orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// the helper is in its cgroups now
-    Placed,
     /// execute the payload of a held jail
     Go,
     /// send this signal to the payload

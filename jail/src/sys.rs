@@ -294,7 +294,14 @@ pub fn unshare(namespaces: libc::c_int) -> Result<(), Errno> {
 /// # Errors
 /// `EMFILE` or `ENOMEM`.
 pub fn child_events() -> Result<OwnedFd, Errno> {
+    heed_children();
     signal_events(&[libc::SIGCHLD])
+}
+
+/// Undoes an inherited `SIG_IGN` of SIGCHLD, under which no end of a child is ever told.
+pub fn heed_children() {
+    // SAFETY: SIG_DFL is a valid disposition, and with these arguments the call cannot fail.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// A descriptor that becomes readable when one of these signals arrives. Blocks them for this process.
@@ -331,8 +338,11 @@ pub fn next_signal(events: BorrowedFd<'_>) -> Option<i32> {
 /// # Errors
 /// The kernel's; none is known with these arguments.
 pub fn fresh_signals() -> Result<(), Errno> {
-    // SAFETY: SIG_DFL is a valid disposition; Rust's start-up code set SIGPIPE to be ignored.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    // What the caller ignored (nohup does) and what Rust's start-up code does (SIGPIPE) would outlive execve.
+    for number in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is a valid disposition; for SIGKILL, SIGSTOP and the C library's own the answer is an error.
+        unsafe { libc::signal(number, libc::SIG_DFL) };
+    }
     // SAFETY: `sigset_t` is plain data for which all zero bytes are valid, and they mean the empty set.
     let set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: `set` lives through the call and the old mask is not asked for.

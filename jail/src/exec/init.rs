@@ -12,12 +12,15 @@ use gaoler_jail::seccomp::{self, Profile};
 use gaoler_jail::step::{At, Ended, Order, Report, Step, StepFailure};
 use gaoler_jail::{privilege, sys};
 use gaoler_wire::channel::{self, ChannelError};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType};
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
 
 use crate::payload::Child;
+
+/// How long a connection to the payload's own port may take; on loopback it is made at once or the backlog is full.
+const DIAL_TIME: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Gives everything up and watches until the payload has ended. The result is this process's exit status.
 pub(crate) fn run(plan: &Plan, control: &OwnedFd, events: &OwnedFd, child: Child) -> Result<u8, StepFailure> {
@@ -72,15 +75,14 @@ fn watch(control: &OwnedFd, events: &OwnedFd, child: Child) -> Result<u8, StepFa
     }
 }
 
-/// Collects every child that has ended, the payload and adopted orphans alike.
+/// Collects every child that has ended, adopted orphans too, until it finds the payload: the rest ends with this process.
 fn reap(payload: Pid) -> Option<Ended> {
-    let mut ended = None;
     while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
         if pid == payload {
-            ended = Some(end_of(status));
+            return Some(end_of(status));
         }
     }
-    ended
+    None
 }
 
 fn end_of(status: WaitStatus) -> Ended {
@@ -110,17 +112,24 @@ fn obey(control: &OwnedFd, payload: Pid, go: &OwnedFd) -> bool {
             true
         }
         Ok((Order::Go, _)) => rustix::io::write(go, b"g").is_ok(),
-        Ok((Order::Placed, _)) => true,
         Err(ChannelError::WouldBlock) => true,
         Err(_) => false,
     }
 }
 
+/// Connects to the payload's port. A payload that does not accept must not keep this process from its other work.
 fn dial(port: u16) -> rustix::io::Result<OwnedFd> {
-    let socket =
-        rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    rustix::net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
-    Ok(socket)
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
+    match rustix::net::connect(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)) {
+        Err(Errno::INPROGRESS) => {}
+        other => return other.map(|()| socket),
+    }
+    let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+    if poll(&mut fds, Some(&DIAL_TIME))? == 0 {
+        return Err(Errno::TIMEDOUT);
+    }
+    rustix::net::sockopt::socket_error(&socket)?.map(|()| socket)
 }
 
 /// Reports to the parent. When it is gone, the next look at the channel ends this process.

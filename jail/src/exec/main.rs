@@ -1,7 +1,7 @@
 //! `gaoler-jail-exec`: sets one jail up from the plan on descriptor 4, then stays as its process 1.
 //!
 //! It is executed afresh for every jail, as root in new namespaces, with the standard streams of the payload, a channel
-//! to its parent on descriptor 3 and nothing else but, for fronts, the channel that they are to have on descriptor 5.
+//! to its parent on descriptor 3 and nothing else.
 //! It promises: the payload runs behind every layer of the plan or not at all, and the parent is told which step failed.
 
 mod init;
@@ -12,7 +12,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 use gaoler_jail::plan::Plan;
-use gaoler_jail::spawn::{CHANNEL_FD, CONTROL_FD, PLAN_FD, PLAN_MAX};
+use gaoler_jail::spawn::{CONTROL_FD, PLAN_FD, PLAN_MAX};
 use gaoler_jail::step::{At, Report, Step, StepFailure};
 use gaoler_jail::sys;
 use gaoler_wire::channel;
@@ -36,14 +36,10 @@ fn main() -> std::process::ExitCode {
 
 fn run(control: &OwnedFd) -> Result<u8, StepFailure> {
     let plan = read_plan()?;
-    let channel = match plan.process.channel {
-        true => Some(sys::inherited(CHANNEL_FD).at(Step::Descriptors, "channel")?),
-        false => None,
-    };
-    let prepared = setup::prepare(&plan, control)?;
+    let prepared = setup::prepare(&plan)?;
     // Before the fork: a child that ends at once must not be missed.
     let events = sys::child_events().at(Step::Init, "child events")?;
-    let child = payload::fork(&plan, control, channel, prepared)?;
+    let child = payload::fork(&plan, control, prepared)?;
     init::run(&plan, control, &events, child)
 }
 

@@ -9,7 +9,6 @@ use gaoler_jail::landlock::{self, Ports};
 use gaoler_jail::plan::{INNER_ID, Network, Plan};
 use gaoler_jail::privilege;
 use gaoler_jail::seccomp::{self, Profile};
-use gaoler_jail::spawn::CONTROL_FD;
 use gaoler_jail::step::{At, Report, Step, StepFailure};
 use gaoler_jail::sys::{self, CStrings, CloneArgs, Side};
 use gaoler_wire::channel;
@@ -36,27 +35,23 @@ pub(crate) struct Child {
 }
 
 /// Forks the payload into a new user namespace, writes its id maps and follows it there.
-pub(crate) fn fork(
-    plan: &Plan,
-    control: &OwnedFd,
-    channel: Option<OwnedFd>,
-    prepared: Prepared,
-) -> Result<Child, StepFailure> {
+pub(crate) fn fork(plan: &Plan, control: &OwnedFd, prepared: Prepared) -> Result<Child, StepFailure> {
     let Prepared { proc, volume } = prepared;
     let (go_read, go_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Step::Users, "pipe")?;
     let (started, started_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at(Step::Users, "pipe")?;
     // The time namespace is entered by children only, which is what is wanted: process 1 needs none.
     sys::unshare(libc::CLONE_NEWTIME).at(Step::Clone, "time namespace")?;
+    write_proc(&proc, "self/timens_offsets", &clocks_from_zero(), Step::Sysctl)?;
     let args = CloneArgs { namespaces: libc::CLONE_NEWUSER as u64, cgroup: None };
     let (pid, pidfd) = match sys::clone3(args).at(Step::Users, "user namespace")? {
         Side::Child => {
             drop((go_write, started, proc, volume));
-            become_payload(plan, control, channel, &go_read);
+            become_payload(plan, control, &go_read);
             std::process::exit(NOT_EXECUTABLE);
         }
         Side::Parent(pid, pidfd) => (pid, pidfd),
     };
-    drop((go_read, started_write, channel));
+    drop((go_read, started_write));
     let map = format!("{INNER_ID} {} 1", plan.host_id);
     let of_child = |file: &str| format!("{}/{file}", pid.as_raw_nonzero());
     write_proc(&proc, &of_child("setgroups"), "deny", Step::Users)?;
@@ -77,9 +72,16 @@ pub(crate) fn fork(
     Ok(Child { pid, started, go: go_write })
 }
 
+/// Offsets that let the payload's clocks since boot begin now: how long the host is up is not its business.
+fn clocks_from_zero() -> String {
+    use rustix::time::{ClockId, clock_gettime};
+    let offset = |name, clock| format!("{name} -{} 0\n", clock_gettime(clock).tv_sec);
+    offset("monotonic", ClockId::Monotonic) + &offset("boottime", ClockId::Boottime)
+}
+
 /// Runs in the payload's process and returns only when the payload could not be executed.
-fn become_payload(plan: &Plan, control: &OwnedFd, channel: Option<OwnedFd>, go: &OwnedFd) {
-    let failure = match confine(plan, control, channel, go) {
+fn become_payload(plan: &Plan, control: &OwnedFd, go: &OwnedFd) {
+    let failure = match confine(plan, control, go) {
         Ok(failure) | Err(failure) => failure,
     };
     let missing = failure.step == Step::Exec && failure.errno == Errno::NOENT.raw_os_error();
@@ -89,12 +91,7 @@ fn become_payload(plan: &Plan, control: &OwnedFd, channel: Option<OwnedFd>, go: 
 }
 
 /// Applies the payload's own layers, proves them, and executes. The success value is `execve`'s failure.
-fn confine(
-    plan: &Plan,
-    control: &OwnedFd,
-    channel: Option<OwnedFd>,
-    go: &OwnedFd,
-) -> Result<StepFailure, StepFailure> {
+fn confine(plan: &Plan, control: &OwnedFd, go: &OwnedFd) -> Result<StepFailure, StepFailure> {
     wait_for(go)?;
     privilege::drop_all()?;
     let port = match plan.network {
@@ -109,11 +106,8 @@ fn confine(
     let env = CStrings::new(plan.process.env.iter().map(Vec::as_slice)).ok_or_else(nul)?;
     sys::fresh_signals().at(Step::Exec, "signals")?;
     rustix::process::umask(rustix::fs::Mode::WGRP | rustix::fs::Mode::WOTH);
-    // From here on the process knows its parent's channel by one number above all that the payload keeps.
-    let control = sys::high_copy(control).at(Step::Descriptors, "control")?;
-    keep_only(channel.as_ref())?;
-    // A front's own filter kills for what the check tries, so the check runs behind the filter of servers.
-    let first = if plan.seccomp == Profile::Front { Profile::Default } else { plan.seccomp };
+    // A front's own filter kills for what the check tries, so the check runs behind another.
+    let first = if plan.seccomp == Profile::Front { Profile::Check } else { plan.seccomp };
     seccomp::install(first.program()).at(Step::Seccomp, "filter")?;
     let facts = observe(plan.landlock_abi.min(sys::landlock_abi())).at(Step::Check, "facts")?;
     let differences = check::differences(plan, &facts);
@@ -139,14 +133,6 @@ fn wait_for(go: &OwnedFd) -> Result<(), StepFailure> {
     match rustix::io::read(go, &mut [0u8; 1]) {
         Ok(1) => Ok(()),
         _ => Err(StepFailure { step: Step::Init, object: "process 1 gave up".into(), errno: 0 }),
-    }
-}
-
-/// Puts the payload's own channel, if it has one, where it expects it. Everything else that is open is close-on-exec.
-fn keep_only(channel: Option<&OwnedFd>) -> Result<(), StepFailure> {
-    match channel {
-        Some(channel) => sys::place_fd(channel.as_fd(), CONTROL_FD).at(Step::Descriptors, "channel"),
-        None => Ok(()),
     }
 }
 

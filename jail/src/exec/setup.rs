@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use gaoler_jail::plan::{Network, Plan};
 use gaoler_jail::root::Volume;
-use gaoler_jail::step::{At, Order, Step, StepFailure};
-use gaoler_jail::{privilege, root, sys};
-use gaoler_wire::channel;
+use gaoler_jail::step::{At, Step, StepFailure};
+use gaoler_jail::{cgroup, privilege, root, sys};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// Between the default 0 and the kernel's first choice 1000.
 const OOM_SCORE: &str = "500";
@@ -22,8 +22,12 @@ pub(crate) struct Prepared {
 }
 
 /// Runs the steps in order.
-pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<Prepared, StepFailure> {
-    // Nothing above the plan's descriptors may come along, whoever left it open (CVE-2024-21626).
+pub(crate) fn prepare(plan: &Plan) -> Result<Prepared, StepFailure> {
+    if !plan.tasks.is_empty() {
+        // First of all, so that what follows is counted. The namespace after it, or it would show the host's path.
+        cgroup::enter(&plan.tasks)?;
+        sys::unshare(libc::CLONE_NEWCGROUP).at(Step::Cgroup, "namespace")?;
+    }
     rustix::process::umask(Mode::empty());
     rustix::thread::set_name(c"gaoler-init").at(Step::Helper, "name")?;
     rustix::process::setsid().at(Step::Helper, "session")?;
@@ -39,14 +43,13 @@ pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<Prepared, StepFa
         write_proc(&proc, "sys/vm/memfd_noexec", "2", Step::Sysctl)?;
     }
     // When the host runs out of memory, a jail goes before anything of the host's; it may not lower this again.
-    write_proc(&proc, "self/oom_score_adj", OOM_SCORE, Step::Sysctl)?;
+    match write_proc(&proc, "self/oom_score_adj", OOM_SCORE, Step::Sysctl) {
+        // The caller's own score is higher and may not be lowered: this goes even sooner.
+        Err(failure) if failure.errno == Errno::ACCESS.raw_os_error() => {}
+        other => other?,
+    }
     privilege::drop_groups()?;
     privilege::limit(&plan.rlimits)?;
-    if plan.placed_late {
-        wait_until_placed(control)?;
-        // Only now: a namespace made before the move would show the host's path.
-        sys::unshare(libc::CLONE_NEWCGROUP).at(Step::Cgroup, "namespace")?;
-    }
     Ok(Prepared { proc, volume })
 }
 
@@ -62,13 +65,4 @@ fn loopback() -> Result<(), StepFailure> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .at(Step::Loopback, "socket")?;
     sys::loopback_up(socket.as_fd()).at(Step::Loopback, "lo")
-}
-
-fn wait_until_placed(control: &OwnedFd) -> Result<(), StepFailure> {
-    let gone = |object: String| StepFailure { step: Step::Cgroup, object, errno: 0 };
-    match channel::receive::<Order>(control.as_fd()) {
-        Ok((Order::Placed, _)) => Ok(()),
-        Ok((other, _)) => Err(gone(format!("unexpected order {other:?}"))),
-        Err(e) => Err(gone(e.to_string())),
-    }
 }

@@ -31,6 +31,8 @@ pub enum Profile {
     Default,
     /// hosted servers that need no network socket and generate no code
     Strict,
+    /// a front's first filter, behind which the check from inside runs
+    Check,
     /// Gaoler's own front: any call that is not expected ends it
     Front,
     /// process 1 of a jail once it is set up: any call that is not expected ends it, and the jail with it
@@ -39,7 +41,7 @@ pub enum Profile {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Default, Self::Strict, Self::Front, Self::Init];
+    pub const ALL: [Self; 5] = [Self::Default, Self::Strict, Self::Check, Self::Front, Self::Init];
 
     /// The name in policies and of the file.
     #[must_use]
@@ -47,6 +49,7 @@ impl Profile {
         match self {
             Self::Default => "default",
             Self::Strict => "strict",
+            Self::Check => "check",
             Self::Front => "front",
             Self::Init => "init",
         }
@@ -58,6 +61,7 @@ impl Profile {
         match self {
             Self::Default => &DEFAULT,
             Self::Strict => &STRICT,
+            Self::Check => &CHECK,
             Self::Front => &FRONT,
             Self::Init => &INIT,
         }
@@ -68,5 +72,5 @@ const fn insn(code: u16, jt: u8, jf: u8, k: u32) -> SockFilter {
     SockFilter { code, jt, jf, k }
 }
 
-// DEFAULT, STRICT, FRONT and INIT, written by build.rs.
+// DEFAULT, STRICT, CHECK, FRONT and INIT, written by build.rs.
 include!(concat!(env!("OUT_DIR"), "/seccomp_programs.rs"));

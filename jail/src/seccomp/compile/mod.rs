@@ -15,7 +15,7 @@ pub(crate) mod program;
 pub(crate) mod tables;
 
 /// Every profile file, parents before those that extend them.
-pub(crate) const PROFILES: [&str; 4] = ["default", "strict", "front", "init"];
+pub(crate) const PROFILES: [&str; 5] = ["default", "strict", "check", "front", "init"];
 
 /// Why a profile is refused: one sentence that names the place.
 #[derive(Debug)]

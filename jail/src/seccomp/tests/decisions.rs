@@ -3,7 +3,7 @@
 use super::super::compile::profile::Action::{self, Allow, Errno, Kill};
 use super::super::compile::program::return_value;
 use super::super::interpreter::{Call, run};
-use super::Name::{self, Default, Front, Init, Strict};
+use super::Name::{self, Check, Default, Front, Init, Strict};
 use super::{shipped, tables};
 
 const PERM: Action = Errno(1);
@@ -142,11 +142,19 @@ fn processes_may_not_change_what_protects_them() {
         (Default, "prctl", &[47, 1], Allow),
         (Default, "prctl", &[47, 2], PERM),
         (Default, "prctl", &[62], PERM),
-        (Default, "prctl", &[22], Allow),
-        (Strict, "prctl", &[22], PERM),
+        (Default, "prctl", &[22], PERM),
+        (Default, "prlimit64", &[0], Allow),
+        (Default, "prlimit64", &[1], PERM),
+        (Default, "sched_setaffinity", &[1], PERM),
+        (Default, "setpriority", &[0, 0], Allow),
+        (Default, "setpriority", &[0, 1], PERM),
+        (Default, "setpriority", &[2, 0], PERM),
+        (Default, "ioprio_set", &[1, 1], PERM),
+        (Default, "ioprio_set", &[1, 0], Allow),
         (Strict, "prctl", &[15], Allow),
-        (Default, "seccomp", &[1, 0], Allow),
-        (Default, "seccomp", &[1, 8], PERM),
+        (Default, "seccomp", &[1, 0], PERM),
+        (Check, "seccomp", &[1, 0], Allow),
+        (Check, "seccomp", &[1, 8], PERM),
         (Strict, "seccomp", &[1, 0], PERM),
         (Front, "prlimit64", &[0, 3, 0, 0x1000], Allow),
         (Front, "prlimit64", &[0, 3, 1 << 40], Kill),

@@ -17,9 +17,10 @@ use super::compile::tables::Tables;
 const CALLS: &str = include_str!("../../../profiles/x86_64.tbl");
 const CONSTANTS: &str = include_str!("../../../profiles/constants.toml");
 /// In the order of [`PROFILES`].
-const TEXTS: [&str; 4] = [
+const TEXTS: [&str; 5] = [
     include_str!("../../../profiles/default.toml"),
     include_str!("../../../profiles/strict.toml"),
+    include_str!("../../../profiles/check.toml"),
     include_str!("../../../profiles/front.toml"),
     include_str!("../../../profiles/init.toml"),
 ];

@@ -137,18 +137,18 @@ fn constants_are_those_of_libc() {
         SHM_HUGETLB AF_UNIX AF_INET AF_INET6 AF_NETLINK SOCK_STREAM SOCK_DGRAM NETLINK_ROUTE IPPROTO_IP IPPROTO_ICMP
         IPPROTO_TCP IPPROTO_UDP IPPROTO_ICMPV6 SOL_SOCKET SO_ATTACH_FILTER SO_ATTACH_BPF SO_ATTACH_REUSEPORT_CBPF
         SO_ATTACH_REUSEPORT_EBPF TIOCSTI TIOCLINUX TIOCCONS FIONBIO PR_SET_DUMPABLE PR_GET_KEEPCAPS PR_SET_NAME
-        PR_GET_NAME PR_GET_SECCOMP PR_SET_SECCOMP PR_CAPBSET_READ PR_GET_SECUREBITS PR_SET_TIMERSLACK
+        PR_GET_NAME PR_GET_SECCOMP PR_CAPBSET_READ PR_GET_SECUREBITS PR_SET_TIMERSLACK
         PR_GET_TIMERSLACK PR_SET_CHILD_SUBREAPER PR_GET_CHILD_SUBREAPER PR_SET_NO_NEW_PRIVS PR_GET_NO_NEW_PRIVS
         PR_SET_THP_DISABLE PR_GET_THP_DISABLE PR_CAP_AMBIENT PR_CAP_AMBIENT_IS_SET PR_GET_SPECULATION_CTRL
         PR_SET_SPECULATION_CTRL PR_SET_MDWE PR_GET_MDWE PR_SET_VMA UNAME26
-        SECCOMP_FILTER_FLAG_NEW_LISTENER
+        SECCOMP_SET_MODE_FILTER PRIO_PROCESS PRIO_USER
     );
     let constants = tables().constants;
     for (name, value) in known {
         assert_eq!(constants.get(name).map(|v| i128::from(*v)), Some(value), "{name}");
     }
-    // libc has no name for these: asm-generic/ioctls.h, include/linux/net.h, personality(2).
+    // libc has no name for these: linux/ioprio.h, asm-generic/ioctls.h, include/linux/net.h, personality(2).
     let unknown: Vec<_> =
         constants.keys().filter(|name| !known.iter().any(|(known, _)| known == name)).collect();
-    assert_eq!(unknown, ["PER_LINUX", "PER_LINUX32", "PER_QUERY", "SOCK_TYPE_MASK", "TIOCSETD"]);
+    assert_eq!(unknown, ["IOPRIO_WHO_PROCESS", "IOPRIO_WHO_USER", "PER_LINUX", "PER_LINUX32", "PER_QUERY", "SOCK_TYPE_MASK", "TIOCSETD"]);
 }
