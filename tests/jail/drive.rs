@@ -53,6 +53,7 @@ pub fn check(scene: &Scene, row: &Row) -> Vec<String> {
     }
     let inside = inside(scene, row);
     let held = match &inside {
+        Ok(report) if row.layer == Layer::Nothing => report.outcome == "succeeded",
         Ok(report) => report.outcome == "stopped" && row.layer.answers().contains(&report.errno),
         // The whole jail was ended for it: the status says SIGKILL, and why stands on standard error.
         Err(ended) => row.layer == Layer::Cgroup && ended.contains("exit status: 137"),

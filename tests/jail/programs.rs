@@ -195,6 +195,11 @@ fn data_has_its_size_and_stays() {
     assert_eq!((first.code(), lines.first().copied()), (0, Some("/data")), "{}", first.stderr);
     let written: u64 = lines[1].parse().unwrap();
     assert!(written > 30 << 20 && written <= 64 << 20, "{written} bytes fit on 64M");
-    prints(&jail("cat /data/file; cp /bin/true /data/t; chmod +x /data/t; /data/t 2>/dev/null && echo ran; true"), "kept");
+    prints(
+        &jail(
+            "cat /data/file; cp /bin/true /data/t; chmod +x /data/t; /data/t 2>/dev/null && echo ran; true",
+        ),
+        "kept",
+    );
     remove_volume(&name);
 }

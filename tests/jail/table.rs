@@ -1,7 +1,7 @@
 //! The table, first half: files, `/proc`, mounts, namespaces, identity and devices.
 
 use crate::row::Layer::{
-    Absent, Hidden, Identity, Landlock, NoExec, NoSetId, Pipes, Processes, ReadOnly, Seccomp,
+    Absent, Hidden, Identity, Landlock, NoExec, NoSetId, Nothing, Pipes, Processes, ReadOnly, Seccomp,
 };
 use crate::row::Outside::{Host, Nobody, Own, Refused};
 use crate::row::{Row, Stdin, row};
@@ -40,6 +40,14 @@ pub const FILES: &[Row] = &[
     row("chmod-stdin", Host, Pipes).reading(Stdin::File),
     row("chown-stdin", Host, Pipes).reading(Stdin::File),
     row("truncate-stdin", Refused(libc::EINVAL), Pipes).reading(Stdin::File),
+];
+
+/// What shared files and one user id for process 1 and payload leave open.
+pub const KNOWN_LIMITS: &[Row] = &[
+    row("watch-host-files", Host, Nothing),
+    row("lock-host-files", Host, Nothing),
+    row("slow-init-down", Own, Seccomp),
+    row("limit-init", Own, Seccomp),
 ];
 
 /// What `/proc` and `/sys` tell, and what can be switched there.
