@@ -6,7 +6,9 @@
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -36,6 +38,23 @@ pub enum Version {
 
 /// The version 1 hierarchies that a jail has a group in. The first holds the memory limit.
 const V1_CONTROLLERS: [&str; 4] = ["memory", "pids", "cpu", "cpuacct"];
+
+/// The same without those that share a hierarchy with an earlier one, as cpu and cpuacct do on most hosts.
+fn v1_hierarchies() -> &'static [&'static str] {
+    static FOUND: OnceLock<Vec<&str>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let (mut found, mut seen) = (Vec::new(), Vec::new());
+        for controller in V1_CONTROLLERS {
+            // What cannot be looked at stays in, to fail by its name.
+            let device = fs::metadata(Path::new(MOUNT).join(controller)).map(|meta| meta.dev()).ok();
+            if device.is_none() || !seen.contains(&device) {
+                seen.push(device);
+                found.push(controller);
+            }
+        }
+        found
+    })
+}
 
 /// What one group may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +112,7 @@ pub struct Group {
 }
 
 impl Group {
-    /// Names a group without making it, to clean up after a predecessor.
+    /// Names a group without making it.
     #[must_use]
     pub fn named(version: Version, name: &str) -> Self {
         Self { version, name: name.to_owned() }
@@ -103,24 +122,14 @@ impl Group {
     ///
     /// # Errors
     /// The file that could not be made or written; what was made is removed again.
-    pub fn create(version: Version, name: &str, limits: &Limits) -> Result<Self, StepFailure> {
-        let group = Self::named(version, name);
-        let made = group.directories().iter().try_for_each(|directory| make(version, directory));
-        let done = made.and_then(|()| settings(version, limits).iter().try_for_each(|s| group.set(s)));
-        match done {
-            Ok(()) => Ok(group),
-            Err(failure) => {
+    pub fn create(&self, limits: &Limits) -> Result<(), StepFailure> {
+        let made = self.directories().iter().try_for_each(|directory| make(self.version, directory));
+        made.and_then(|()| settings(self.version, limits).iter().try_for_each(|s| self.set(s))).inspect_err(
+            |_| {
                 // The first failure is the one to tell; removing is tried on the way out.
-                let _ = group.remove();
-                Err(failure)
-            }
-        }
-    }
-
-    /// How this group's processes get into it.
-    #[must_use]
-    pub fn version(&self) -> Version {
-        self.version
+                let _ = self.remove();
+            },
+        )
     }
 
     /// The directory to clone into (version 2 only).
@@ -232,7 +241,7 @@ impl Group {
     fn directories(&self) -> Vec<PathBuf> {
         match self.version {
             Version::V2 => vec![self.directory("")],
-            Version::V1 => V1_CONTROLLERS.iter().map(|controller| self.directory(controller)).collect(),
+            Version::V1 => v1_hierarchies().iter().map(|controller| self.directory(controller)).collect(),
         }
     }
 

@@ -49,11 +49,18 @@ impl Volume {
     }
 }
 
-/// Builds the root, makes it this process's root and detaches the host's. Needs a mount namespace of its own.
+/// A root that is built and not yet entered: the host's tree can still be reached.
+#[derive(Debug)]
+pub struct Built {
+    root: OwnedFd,
+    volume: Option<Volume>,
+}
+
+/// Builds the root on the plan's anchor. Needs a mount namespace of its own.
 ///
 /// # Errors
 /// The step and the object that failed; the process must then end.
-pub fn enter(plan: &Plan) -> Result<Option<Volume>, StepFailure> {
+pub fn build(plan: &Plan) -> Result<Built, StepFailure> {
     rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .at(Step::Private, "/")?;
     let root = tmpfs(
@@ -71,8 +78,18 @@ pub fn enter(plan: &Plan) -> Result<Option<Volume>, StepFailure> {
         }
     }
     sys::mount_setattr(root.as_fd(), libc::MOUNT_ATTR_RDONLY, Depth::Mount).at(Step::Root, "/")?;
-    pivot(&root).at(Step::Pivot, &plan.anchor)?;
-    Ok(volume)
+    Ok(Built { root, volume })
+}
+
+impl Built {
+    /// Makes it this process's root and detaches the host's.
+    ///
+    /// # Errors
+    /// The kernel's answer, named; the process must then end.
+    pub fn enter(self) -> Result<Option<Volume>, StepFailure> {
+        pivot(&self.root).at(Step::Pivot, "/")?;
+        Ok(self.volume)
+    }
 }
 
 /// A second `/proc` of this process's pid namespace, complete and visible to nobody else: the id maps and the
@@ -97,10 +114,7 @@ fn pivot(root: &OwnedFd) -> rustix::io::Result<()> {
 fn carry_out(root: &OwnedFd, plan: &Plan, step: &RootStep) -> Done {
     match step {
         RootStep::Dir { path, mode } => make_dirs(root, path, Mode::from_raw_mode(*mode)).at(Step::Dir, path),
-        RootStep::Symlink { path, target } => {
-            make_parents(root, path).at(Step::Symlink, path)?;
-            rustix::fs::symlinkat(target.as_str(), root, relative(path)).at(Step::Symlink, path)
-        }
+        RootStep::Symlink { path, target } => make_link(root, path, target).at(Step::Symlink, path),
         RootStep::File { path, contents } => make_file(root, path, contents).at(Step::File, path),
         RootStep::Bind { host, path, writable, exec } => bind(root, host, path, *writable, *exec),
         RootStep::Tmpfs { path, size, inodes } => {
@@ -240,9 +254,9 @@ fn resolve(root: BorrowedFd<'_>, path: &str) -> rustix::io::Result<OwnedFd> {
 }
 
 fn make_file(root: &OwnedFd, path: &str, contents: &[u8]) -> rustix::io::Result<()> {
-    make_parents(root, path)?;
+    let (parent, name) = parent(root, path)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    match rustix::fs::openat(root, relative(path), flags, Mode::from_raw_mode(0o444)) {
+    match rustix::fs::openat(parent.at(root), name, flags, Mode::from_raw_mode(0o444)) {
         Ok(file) => std::fs::File::from(file)
             .write_all(contents)
             .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO)),
@@ -252,27 +266,52 @@ fn make_file(root: &OwnedFd, path: &str, contents: &[u8]) -> rustix::io::Result<
     }
 }
 
-fn make_parents(root: &OwnedFd, path: &str) -> rustix::io::Result<()> {
-    match path.rsplit_once('/') {
-        Some((parent, _)) if !parent.is_empty() => make_dirs(root, parent, Mode::from_raw_mode(0o755)),
-        _ => Ok(()),
-    }
+fn make_link(root: &OwnedFd, path: &str, target: &str) -> rustix::io::Result<()> {
+    let (parent, name) = parent(root, path)?;
+    rustix::fs::symlinkat(target, parent.at(root), name)
 }
 
-/// Makes `path` and its parents; what exists stays as it is. One call where the parent exists already.
+/// Makes `path` and its parents; what exists stays as it is.
 fn make_dirs(root: &OwnedFd, path: &str, mode: Mode) -> rustix::io::Result<()> {
-    match rustix::fs::mkdirat(root, relative(path), mode) {
+    let (parent, name) = parent(root, path)?;
+    match rustix::fs::mkdirat(parent.at(root), name, mode) {
         Ok(()) => Ok(()),
-        Err(Errno::EXIST) => match rustix::fs::statat(root, relative(path), AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::EXIST) => match rustix::fs::statat(parent.at(root), name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Ok(()),
             Ok(_) => Err(Errno::NOTDIR),
             Err(e) => Err(e),
         },
-        Err(Errno::NOENT) => {
-            make_parents(root, path)?;
-            rustix::fs::mkdirat(root, relative(path), mode)
-        }
         Err(e) => Err(e),
+    }
+}
+
+/// The directory that something is made in.
+enum Parent {
+    Root,
+    Below(OwnedFd),
+}
+
+impl Parent {
+    fn at<'a>(&'a self, root: &'a OwnedFd) -> BorrowedFd<'a> {
+        match self {
+            Self::Root => root.as_fd(),
+            Self::Below(directory) => directory.as_fd(),
+        }
+    }
+}
+
+/// Opens the directory of `path`, made if need be, and tells the last name. No link is followed: a bound directory may
+/// hold links that a hostile server left there, and everything is made as root with the host's tree in reach.
+fn parent<'a>(root: &OwnedFd, path: &'a str) -> rustix::io::Result<(Parent, &'a str)> {
+    let Some((directory, name)) = relative(path).rsplit_once('/') else {
+        return Ok((Parent::Root, relative(path)));
+    };
+    match resolve(root.as_fd(), directory) {
+        Err(Errno::NOENT) => {
+            make_dirs(root, directory, Mode::from_raw_mode(0o755))?;
+            Ok((Parent::Below(resolve(root.as_fd(), directory)?), name))
+        }
+        opened => Ok((Parent::Below(opened?), name)),
     }
 }
 

@@ -7,10 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use gaoler_wire::channel::{self, ChannelError};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::thread::LinkNameSpaceType;
 
-use crate::cgroup::{Group, Version};
+use crate::cgroup::Group;
 use crate::plan::{Network, Plan};
 use crate::step::{At, Order, Report, Step, StepFailure};
 use crate::sys::{self, CStrings, CloneArgs, Side};
@@ -29,6 +31,7 @@ pub const NEW_MOUNT_NAMESPACE: i32 = libc::CLONE_NEWNS;
 #[derive(Debug)]
 pub struct Spawner {
     helper: OwnedFd,
+    network: OwnedFd,
 }
 
 /// A jail from its clone to its end.
@@ -50,17 +53,18 @@ impl Spawner {
             rustix::fs::open(path, flags, Mode::empty()).at(Step::Helper, &path.to_string_lossy())?;
         // Out of the way of the numbers that the child fills.
         let helper = sys::high_copy(&opened).at(Step::Helper, &path.to_string_lossy())?;
-        Ok(Self { helper })
+        Ok(Self { helper, network: own_network()? })
     }
 
-    /// Starts one jail. `streams` become the payload's standard streams, the only descriptors that it has.
+    /// Starts one jail. `streams` become the payload's standard streams, the only descriptors that it has. The helper
+    /// starts in `group` on version 2; it builds the jail's root and then waits for [`Spawner::admit`].
     ///
     /// # Errors
-    /// The step that failed; nothing of the jail is left but `group`, which the caller removes.
+    /// The step that failed; nothing of the jail is left but the group, which the caller removes.
     pub fn spawn(
         &self,
         plan: &Plan,
-        group: &Group,
+        group: Option<&Group>,
         streams: [BorrowedFd<'_>; 3],
     ) -> Result<Running, StepFailure> {
         let memfd = sealed(plan)?;
@@ -74,14 +78,9 @@ impl Spawner {
         let [input, output, error] = streams;
         let placed =
             vec![(input, 0), (output, 1), (error, 2), (theirs.as_fd(), CONTROL_FD), (memfd.as_fd(), PLAN_FD)];
-        let into = match group.version() {
-            Version::V2 => Some(group.open()?),
-            Version::V1 => None,
-        };
-        let args = CloneArgs {
-            namespaces: namespaces(plan, group.version()),
-            cgroup: into.as_ref().map(AsFd::as_fd),
-        };
+        let into = group.map(Group::open).transpose()?;
+        let args =
+            CloneArgs { namespaces: namespaces(group.is_some()), cgroup: into.as_ref().map(AsFd::as_fd) };
         let (pid, pidfd) = match sys::clone3(args).at(Step::Clone, "namespaces")? {
             Side::Parent(pid, pidfd) => (pid, pidfd),
             Side::Child => {
@@ -92,6 +91,34 @@ impl Spawner {
             }
         };
         Ok(Running { control, pidfd, pid })
+    }
+
+    /// Makes the network namespace of a jail's plan, while its helper builds the root, and lets it go on into that and into
+    /// its groups, which must be there by now. The namespace costs as much time as everything else of the jail.
+    ///
+    /// # Errors
+    /// The step that failed; the caller ends the jail.
+    pub fn admit(&self, running: &Running, plan: &Plan) -> Result<(), StepFailure> {
+        let network = match plan.network {
+            Network::Loopback { .. } => Some(self.new_network()?),
+            Network::Host => None,
+        };
+        let fds: Vec<_> = network.iter().map(AsFd::as_fd).collect();
+        match channel::send(running.control.as_fd(), &Order::Enter, &fds) {
+            // A helper that failed already has said why.
+            Ok(()) | Err(ChannelError::Closed) => Ok(()),
+            Err(e) => Err(StepFailure { step: Step::Network, object: e.to_string(), errno: 0 }),
+        }
+    }
+
+    /// A network namespace with nothing but loopback. Only a process in a namespace can make it, so this one goes there and
+    /// back.
+    fn new_network(&self) -> Result<OwnedFd, StepFailure> {
+        sys::unshare(libc::CLONE_NEWNET).at(Step::Network, "namespace")?;
+        let made = own_network().and_then(|made| loopback().map(|()| made));
+        rustix::thread::move_into_link_name_space(self.network.as_fd(), Some(LinkNameSpaceType::Network))
+            .at(Step::Network, "way back to the host")?;
+        made
     }
 
     /// Runs in the child, and returns only why it could not become the helper.
@@ -161,6 +188,15 @@ impl Running {
         let _ = rustix::process::pidfd_send_signal(self.pidfd.as_fd(), Signal::KILL);
     }
 
+    /// Kills process 1 and waits until the kernel has taken everything down, for some seconds at most.
+    pub fn end_and_wait(&self) {
+        self.end();
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        // Whatever comes of the wait, there is nothing better to do than to go on.
+        let _ = rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 5, tv_nsec: 0 }));
+        let _ = self.reap();
+    }
+
     /// Collects the ended process 1. Call once, when [`Running::pidfd`] is readable; false when it has not ended.
     #[must_use]
     pub fn reap(&self) -> bool {
@@ -169,17 +205,26 @@ impl Running {
     }
 }
 
-/// The namespaces that the helper starts in. User and time namespaces are made by the helper, and so is the cgroup
-/// namespace on version 1, because it must follow the move into the group.
-fn namespaces(plan: &Plan, version: Version) -> u64 {
+/// The namespaces that the helper starts in. User and time namespaces are made by the helper, the network's by its parent, and
+/// on version 1 the cgroup namespace by the helper too, because it must follow the move into the group.
+fn namespaces(in_group: bool) -> u64 {
     let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-    if version == Version::V2 {
+    if in_group {
         flags |= libc::CLONE_NEWCGROUP;
     }
-    if let Network::Loopback { .. } = plan.network {
-        flags |= libc::CLONE_NEWNET;
-    }
     u64::from(flags.unsigned_abs())
+}
+
+fn own_network() -> Result<OwnedFd, StepFailure> {
+    let path = "/proc/self/ns/net";
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::Network, path)
+}
+
+fn loopback() -> Result<(), StepFailure> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .at(Step::Network, "socket")?;
+    sys::loopback_up(socket.as_fd()).at(Step::Network, "lo")
 }
 
 /// Writes the plan to a memory file that nobody can change any more.

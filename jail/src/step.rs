@@ -18,7 +18,7 @@ pub enum Step {
     Clone,
     Helper,
     Keyring,
-    Loopback,
+    Network,
     Hostname,
     Sysctl,
     Private,
@@ -103,6 +103,8 @@ impl<T> At<T> for std::io::Result<T> {
 /// What the outside orders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
+    /// the groups are made: enter them, the network namespace beside the message if the plan wants one, and the root
+    Enter,
     /// execute the payload of a held jail
     Go,
     /// send this signal to the payload

@@ -338,10 +338,15 @@ pub fn next_signal(events: BorrowedFd<'_>) -> Option<i32> {
 /// # Errors
 /// The kernel's; none is known with these arguments.
 pub fn fresh_signals() -> Result<(), Errno> {
-    // What the caller ignored (nohup does) and what Rust's start-up code does (SIGPIPE) would outlive execve.
-    for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is a valid disposition; for SIGKILL, SIGSTOP and the C library's own the answer is an error.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+    // What the caller ignored (nohup does) and what Rust's start-up code does (SIGPIPE) would outlive execve. By hand,
+    // because the C library refuses to touch the two signals that it keeps for itself.
+    const DEFAULT: [u64; 4] = [0; 4];
+    for number in 1..=64 {
+        // SAFETY: a kernel sigaction is four words, all zero for SIG_DFL without flags; the call only reads it, with the
+        // 8 bytes that a signal set has. For SIGKILL and SIGSTOP the answer is an error.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, number, DEFAULT.as_ptr(), std::ptr::null_mut::<u64>(), 8);
+        }
     }
     // SAFETY: `sigset_t` is plain data for which all zero bytes are valid, and they mean the empty set.
     let set: libc::sigset_t = unsafe { std::mem::zeroed() };

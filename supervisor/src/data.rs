@@ -23,6 +23,12 @@ const DATA: &str = "/var/lib/gaoler/data";
 /// The least that a file system with a journal fits in.
 pub const SIZE_MIN: u64 = 8 << 20;
 
+/// A volume's size is a multiple of this, the block of ext4.
+const BLOCK: u64 = 4096;
+
+/// How much longer than a multiple of [`BLOCK`] a volume is until it is whole.
+const HALF_MADE: u64 = 1;
+
 /// How often another process may be faster to take the loop device that was free a moment ago.
 const TRIES: u32 = 8;
 
@@ -42,6 +48,7 @@ pub fn open(name: &ServerName, bytes: u64) -> Result<Volume, String> {
     if bytes < SIZE_MIN {
         return Err(format!("--data {bytes}: a volume has at least {} MiB", SIZE_MIN >> 20));
     }
+    let bytes = bytes - bytes % BLOCK;
     let directory = Path::new(DATA).join(name.namespace());
     private_dir(&directory)?;
     let image = directory.join(format!("{}.ext4", name.name()));
@@ -49,6 +56,7 @@ pub fn open(name: &ServerName, bytes: u64) -> Result<Volume, String> {
     let length = file.metadata().map_err(|e| told(&image, &e))?.len();
     match length {
         0 => format(&file, &image, bytes)?,
+        length if length % BLOCK == HALF_MADE => format(&file, &image, bytes)?,
         same if same == bytes => {}
         other => {
             let shown = image.display();
@@ -80,19 +88,24 @@ fn lock(image: &Path, name: &ServerName) -> Result<File, String> {
     }
 }
 
-/// Makes the file system whole before its file gets its size's name: a half-made one is emptied and made again.
+/// Makes the file system. Its file gets its right length last: one that is a byte too long is half-made, because somebody was
+/// killed, and is made again. mkfs.ext4 holds the lock as its standard input, so that no second one can start beside it.
 fn format(file: &File, image: &Path, bytes: u64) -> Result<(), String> {
-    file.set_len(bytes).map_err(|e| told(image, &e))?;
+    let lock = file.try_clone().map_err(|e| told(image, &e))?;
+    file.set_len(0).and_then(|()| file.set_len(bytes + HALF_MADE)).map_err(|e| told(image, &e))?;
     let inner = gaoler_jail::plan::INNER_ID;
     let made = Command::new("/usr/sbin/mkfs.ext4")
         .args(["-q", "-F", "-m", "0", "-E", &format!("root_owner={inner}:{inner},nodiscard")])
         .arg(image)
         .env_clear()
-        .stdin(Stdio::null())
+        .stdin(lock)
         .stdout(Stdio::null())
         .output();
     let failure = match made {
-        Ok(output) if output.status.success() => return file.sync_all().map_err(|e| told(image, &e)),
+        Ok(output) if output.status.success() => {
+            let whole = file.sync_all().and_then(|()| file.set_len(bytes)).and_then(|()| file.sync_all());
+            return whole.map_err(|e| told(image, &e));
+        }
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         Err(e) => format!("mkfs.ext4: {e}; install the package e2fsprogs"),
     };

@@ -10,6 +10,7 @@ use gaoler_wire::channel::{self, ChannelError};
 use gaoler_wire::message::{McpConfig, McpEvent, McpRequest};
 use gaoler_wire::policy::Limits;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 
 use crate::host::Host;
@@ -58,7 +59,6 @@ impl Front {
         let (channel, theirs) =
             channel::pair().map_err(|e| format!("cannot make the front's channel: {e}"))?;
         let (log, log_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io)?;
-        let (nothing, _) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io)?;
         for fd in [&channel, &log] {
             let flags = rustix::fs::fcntl_getfl(fd).map_err(io)?;
             rustix::fs::fcntl_setfl(fd, flags | OFlags::NONBLOCK).map_err(io)?;
@@ -68,9 +68,10 @@ impl Front {
         let limits = Limits { memory_bytes: MEMORY, cpu_milli, pids: TASKS };
         let files = u64::from(config.limits.connections) + SPARE_FILES;
         let executable = executable.to_string_lossy();
-        let streams = [nothing.as_fd(), log_write.as_fd(), log_write.as_fd()];
+        // Standard input is the one descriptor that safe code can name, so it is the channel.
+        let streams = [theirs.as_fd(), log_write.as_fd(), log_write.as_fd()];
         let make = |id| plan::front(&executable, "mcp", files, host, id);
-        let instance = Instance::start(spawner, host, &limits, streams, Some(theirs.as_fd()), make)
+        let instance = Instance::start(spawner, host, &limits, streams, make)
             .map_err(|e| format!("cannot start the front: {e}"))?;
         let state = FrontState::Configured;
         let waiting = VecDeque::new();
@@ -137,10 +138,15 @@ impl Front {
         }
     }
 
-    /// Relays log lines, each bounded and cleaned, so that a front cannot forge the supervisor's own.
-    pub fn relay_log(&mut self) {
+    /// Relays log lines, each bounded and cleaned, so that a front cannot forge the supervisor's own. False at the end of
+    /// the log, which would be ready to read for ever.
+    pub fn relay_log(&mut self) -> bool {
         let mut buffer = [0u8; 16 * 1024];
-        let read = rustix::io::read(&self.log, &mut buffer).unwrap_or(0);
+        let read = match rustix::io::read(&self.log, &mut buffer) {
+            Ok(read) => read,
+            Err(Errno::AGAIN | Errno::INTR) => return true,
+            Err(_) => return false,
+        };
         for &byte in &buffer[..read] {
             if byte == b'\n' || self.line.len() >= log::LINE_MAX {
                 log::line(&format!("front: {}", String::from_utf8_lossy(&self.line)));
@@ -150,6 +156,7 @@ impl Front {
                 self.line.push(byte);
             }
         }
+        read > 0
     }
 
     fn offence<T>(&mut self, what: &str) -> Option<T> {

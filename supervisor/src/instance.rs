@@ -6,7 +6,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use gaoler_jail::cgroup::{self, Group};
+use gaoler_jail::cgroup::{self, Group, Version};
 use gaoler_jail::check::Facts;
 use gaoler_jail::plan::Plan;
 use gaoler_jail::spawn::{Running, Spawner};
@@ -54,6 +54,8 @@ pub enum Happened {
     Dialed(OwnedFd),
     /// no connection; the kernel's error number
     DialFailed(i32),
+    /// its channel is at its end: it is not to be polled any more
+    Silent,
 }
 
 /// One jail.
@@ -69,6 +71,10 @@ pub struct Instance {
     failure: Option<StepFailure>,
     ended: Option<Ended>,
     memory_ran_out: bool,
+    ran: bool,
+    late: bool,
+    killed: bool,
+    silent: bool,
 }
 
 /// How a jail ended, for those who asked for it.
@@ -92,22 +98,27 @@ impl Instance {
         host: &Host,
         limits: &Limits,
         streams: [BorrowedFd<'_>; 3],
-        channel: Option<BorrowedFd<'_>>,
         plan: impl FnOnce(u32) -> Plan,
     ) -> Result<Self, StepFailure> {
         let lease = Lease::take()?;
-        let name = lease.group();
-        // A killed holder of the same number may have left its group.
-        crate::recover::clear(&Group::named(host.cgroups, &name));
         let limits =
             cgroup::Limits { memory: limits.memory_bytes, cpu_milli: limits.cpu_milli, pids: limits.pids };
-        let group = Group::create(host.cgroups, &name, &limits)?;
-        let plan = plan(lease.host_id());
-        let started = group
-            .out_of_memory()
-            .and_then(|event| Ok((event, spawner.spawn(&plan, &group, streams, channel)?)));
-        match started {
-            Ok((out_of_memory, running)) => Ok(Self {
+        let group = Group::named(host.cgroups, &lease.group());
+        // A killed holder of the same number may have left its group.
+        crate::recover::clear(&group);
+        let plan = Plan { tasks: group.tasks(), ..plan(lease.host_id()) };
+        let placed = host.cgroups == Version::V2;
+        let make = |group: &Group| group.create(&limits);
+        if placed {
+            make(&group)?;
+        }
+        let spawned = spawner.spawn(&plan, Some(&group).filter(|_| placed), streams);
+        let running = spawned.inspect_err(|_| crate::recover::clear(&group))?;
+        // From here on the helper works beside this process.
+        let made = if placed { Ok(()) } else { make(&group) };
+        let watched = made.and_then(|()| group.out_of_memory());
+        match watched.and_then(|event| spawner.admit(&running, &plan).map(|()| event)) {
+            Ok(out_of_memory) => Ok(Self {
                 running,
                 group,
                 lease,
@@ -118,8 +129,13 @@ impl Instance {
                 failure: None,
                 ended: None,
                 memory_ran_out: false,
+                ran: false,
+                late: false,
+                killed: false,
+                silent: false,
             }),
             Err(failure) => {
+                running.end_and_wait();
                 crate::recover::clear(&group);
                 Err(failure)
             }
@@ -131,6 +147,13 @@ impl Instance {
     pub fn fds(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>, Option<BorrowedFd<'_>>) {
         use std::os::fd::AsFd;
         (self.running.control(), self.running.pidfd(), self.out_of_memory.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Whether its channel is at its end: there is no more to hear, and polling it would return at once until the kernel has
+    /// taken the jail down.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// Where it is in its life.
@@ -175,6 +198,7 @@ impl Instance {
             Ok((Report::Running, _)) if self.facts.is_some() && self.failure.is_none() => {
                 if matches!(self.phase, Phase::Starting(_) | Phase::Held) {
                     self.phase = Phase::Running;
+                    self.ran = true;
                     return Happened::Started;
                 }
                 Happened::Nothing
@@ -194,8 +218,9 @@ impl Instance {
             Err(ChannelError::WouldBlock) => Happened::Nothing,
             Err(_) => {
                 // Closed, or process 1 speaks nonsense: either way this jail is over.
-                self.running.end();
-                Happened::Nothing
+                self.silent = true;
+                self.end();
+                Happened::Silent
             }
         }
     }
@@ -203,7 +228,11 @@ impl Instance {
     /// Kills a group whose memory ran out: version 1 of cgroups kills only one process of it.
     pub fn on_memory(&mut self) {
         self.memory_ran_out = true;
-        self.running.end();
+        if let Some(event) = &self.out_of_memory {
+            // Only to make it unreadable; it holds a number of events and never blocks.
+            let _ = rustix::io::read(event, &mut [0u8; 8]);
+        }
+        self.end();
     }
 
     /// Lets a held payload run.
@@ -222,8 +251,7 @@ impl Instance {
                 self.signal(SIGTERM);
             }
             Phase::Starting(_) | Phase::Held => {
-                self.phase = Phase::Stopping(Instant::now());
-                self.running.end();
+                self.kill();
             }
         }
     }
@@ -242,21 +270,23 @@ impl Instance {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Starting(at) | Phase::Stopping(at) => Some(at),
-            Phase::Held | Phase::Running => None,
+            Phase::Starting(at) | Phase::Stopping(at) if !self.killed => Some(at),
+            _ => None,
         }
     }
 
     /// Kills a jail whose deadline has passed.
     pub fn on_deadline(&mut self, now: Instant) {
         if self.deadline().is_some_and(|at| at <= now) {
-            self.running.end();
+            self.late = matches!(self.phase, Phase::Starting(_));
+            self.end();
         }
     }
 
     /// Kills it now.
     pub fn kill(&mut self) {
-        self.running.end();
+        self.phase = Phase::Stopping(Instant::now());
+        self.end();
     }
 
     /// What it uses now.
@@ -288,16 +318,22 @@ impl Instance {
         }
         let _ = self.running.reap();
         let memory = self.memory_ran_out || self.group.oom_kills() > 0;
-        let late = self.deadline().is_some_and(|at| at <= Instant::now());
-        let cause = cause(self.phase, self.ended, self.failure.as_ref(), memory, late);
+        let stopping = matches!(self.phase, Phase::Stopping(_));
+        let known = Known { stopping, ran: self.ran, memory, late: self.late };
+        let cause = cause(known, self.ended, self.failure.as_ref());
         crate::recover::clear(&self.group);
         End { cause, payload: self.ended, failure: self.failure }
     }
 
     fn order(&mut self, order: &Order) {
         if self.running.order(order).is_err() {
-            self.running.end();
+            self.end();
         }
+    }
+
+    fn end(&mut self) {
+        self.killed = true;
+        self.running.end();
     }
 }
 
@@ -307,23 +343,31 @@ fn readable(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
     Ok(fds[0].revents().contains(rustix::event::PollFlags::IN))
 }
 
-/// Why a jail ended, of all that is known about it.
-fn cause(
-    phase: Phase,
-    ended: Option<Ended>,
-    failure: Option<&StepFailure>,
+/// What the outside knows about an end.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// it was told to stop
+    stopping: bool,
+    /// its payload had begun
+    ran: bool,
+    /// memory ran out
     memory: bool,
+    /// its set-up took too long
     late: bool,
-) -> ExitCause {
+}
+
+/// Why a jail ended, of all that is known about it.
+fn cause(known: Known, ended: Option<Ended>, failure: Option<&StepFailure>) -> ExitCause {
+    let Known { stopping, ran, memory, late } = known;
     if let Some(failure) = failure {
         return ExitCause::Broken(failure.to_string());
     }
-    let stopping = matches!(phase, Phase::Stopping(_));
     match ended {
         Some(Ended::Signalled(SIGKILL)) | None if memory => ExitCause::OutOfMemory,
         Some(Ended::Signalled(SIGSYS)) => ExitCause::Seccomp,
         Some(_) if stopping => ExitCause::Stopped,
-        None if stopping => ExitCause::KilledAfterGrace,
+        None if stopping && ran => ExitCause::KilledAfterGrace,
+        None if stopping => ExitCause::Stopped,
         Some(Ended::Exited(code)) => ExitCause::Exited(code),
         Some(Ended::Signalled(signal)) => ExitCause::Signalled(signal),
         None if late => ExitCause::Broken(format!("set-up did not end within {} s", SETUP_TIME.as_secs())),
@@ -337,22 +381,28 @@ mod tests {
 
     #[test]
     fn the_true_cause_is_told() {
-        let stopping = Phase::Stopping(Instant::now());
+        let running = Known { ran: true, ..Known::default() };
+        let stopping = Known { stopping: true, ..running };
+        let starved = Known { memory: true, ..running };
+        let never_ran = Known { stopping: true, ..Known::default() };
+        let slow = Known { late: true, ..Known::default() };
         let table = [
-            (Phase::Running, Some(Ended::Exited(3)), false, ExitCause::Exited(3)),
-            (Phase::Running, Some(Ended::Signalled(11)), false, ExitCause::Signalled(11)),
-            (Phase::Running, Some(Ended::Signalled(9)), false, ExitCause::Signalled(9)),
-            (Phase::Running, Some(Ended::Signalled(9)), true, ExitCause::OutOfMemory),
-            (Phase::Running, None, true, ExitCause::OutOfMemory),
-            (Phase::Running, Some(Ended::Signalled(31)), false, ExitCause::Seccomp),
+            (running, Some(Ended::Exited(3)), ExitCause::Exited(3)),
+            (running, Some(Ended::Signalled(11)), ExitCause::Signalled(11)),
+            (running, Some(Ended::Signalled(9)), ExitCause::Signalled(9)),
+            (starved, Some(Ended::Signalled(9)), ExitCause::OutOfMemory),
+            (starved, None, ExitCause::OutOfMemory),
+            (running, Some(Ended::Signalled(31)), ExitCause::Seccomp),
             // A server that survived the kernel's choice of victim and then left by itself.
-            (Phase::Running, Some(Ended::Exited(1)), true, ExitCause::Exited(1)),
-            (stopping, Some(Ended::Exited(0)), false, ExitCause::Stopped),
-            (stopping, Some(Ended::Signalled(15)), false, ExitCause::Stopped),
-            (stopping, None, false, ExitCause::KilledAfterGrace),
+            (starved, Some(Ended::Exited(1)), ExitCause::Exited(1)),
+            (stopping, Some(Ended::Exited(0)), ExitCause::Stopped),
+            (stopping, Some(Ended::Signalled(15)), ExitCause::Stopped),
+            (stopping, None, ExitCause::KilledAfterGrace),
+            (never_ran, None, ExitCause::Stopped),
+            (slow, None, ExitCause::Broken("set-up did not end within 10 s".into())),
         ];
-        for (phase, ended, memory, want) in table {
-            assert_eq!(cause(phase, ended, None, memory, false), want, "{phase:?} {ended:?} {memory}");
+        for (known, ended, want) in table {
+            assert_eq!(cause(known, ended, None), want, "{known:?} {ended:?}");
         }
     }
 }

@@ -9,10 +9,13 @@ use std::io::Write;
 use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
+use gaoler_jail::sys;
 use gaoler_supervisor::cli::{self, Command, Hosting};
 use gaoler_supervisor::{doctor, jail_command, log, run_command};
 
 fn main() -> ExitCode {
+    // Whoever started this may ignore the signal, and that would be inherited.
+    sys::heed_children();
     let parsed = cli::parse(std::env::args_os().skip(1), &|name| std::env::var_os(name));
     match parsed {
         Ok(Command::Jail(hosting)) => hosted("gaoler jail", &hosting, jail_command::run),

@@ -78,14 +78,13 @@ pub fn server(server: &Given<'_>, host: &Host, host_id: u32) -> Plan {
             argv: hosting.command.iter().map(|arg| arg.as_bytes().to_vec()).collect(),
             env: environment(hosting, secrets),
             cwd: if volume.is_some() { DATA } else { "/tmp" }.into(),
-            channel: false,
         },
-        placed_late: host.cgroups == gaoler_jail::cgroup::Version::V1,
+        tasks: vec![],
         held: false,
     }
 }
 
-/// The plan of a front: a root with its own executable, the host's network, and a channel to the supervisor.
+/// The plan of a front: a root with its own executable, the host's network, and nothing else.
 #[must_use]
 pub fn front(executable: &str, role: &str, connections: u64, host: &Host, host_id: u32) -> Plan {
     let path = "/gaoler-front";
@@ -111,9 +110,8 @@ pub fn front(executable: &str, role: &str, connections: u64, host: &Host, host_i
             argv: [path, "--role", role].iter().map(|s| s.as_bytes().to_vec()).collect(),
             env: vec![],
             cwd: "/".into(),
-            channel: true,
         },
-        placed_late: host.cgroups == gaoler_jail::cgroup::Version::V1,
+        tasks: vec![],
         held: false,
     }
 }

@@ -1,15 +1,19 @@
 //! Standard streams between a terminal and a jail: the jail never holds a descriptor of the caller's terminal, files or
 //! sockets, only pipes, so that nothing of the host's can be reached or changed through them.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::event::PollFlags;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use rustix::pipe::PipeFlags;
 
 /// Bytes under way in one direction; a write of this size to a pipe that polls writable does not block.
 const CHUNK: usize = 4096;
+
+/// `PIPEFS_MAGIC` of linux/magic.h: a pipe without a name, unlike a FIFO, is no file of the host's.
+const PIPEFS: rustix::fs::FsWord = 0x5049_5045;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub struct Stream<'a> {
 #[derive(Debug)]
 struct Pump<'a> {
     way: Way,
-    caller: BorrowedFd<'a>,
+    caller: Caller<'a>,
     pipe: OwnedFd,
     waiting: Vec<u8>,
 }
@@ -43,9 +47,9 @@ impl<'a> Stream<'a> {
     /// # Errors
     /// The kernel's, when no pipe can be made.
     pub fn new(caller: BorrowedFd<'a>, way: Way) -> rustix::io::Result<Self> {
-        let is_pipe = rustix::fs::fstat(caller)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        if is_pipe {
+        let kind = rustix::fs::fstat(caller).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let anonymous = || rustix::fs::fstatfs(caller).is_ok_and(|fs| fs.f_type == PIPEFS);
+        if kind == Ok(FileType::Fifo) && anonymous() {
             return Ok(Self { jail: Some(rustix::io::fcntl_dupfd_cloexec(caller, 3)?), pump: None });
         }
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -54,6 +58,7 @@ impl<'a> Stream<'a> {
             Way::Out => (write, read),
         };
         rustix::fs::fcntl_setfl(&pipe, OFlags::NONBLOCK)?;
+        let caller = Caller::of(caller, way, kind.ok());
         Ok(Self { jail: Some(jail), pump: Some(Pump { way, caller, pipe, waiting: Vec::new() }) })
     }
 
@@ -91,12 +96,10 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Copies what is left after the jail's end: every writer is gone, so this ends.
-    pub fn drain(&mut self) {
-        while let Some(pump) = &mut self.pump {
-            if pump.way == Way::In || !pump.step() {
-                self.pump = None;
-            }
+    /// Nobody reads any more; what was written may still be copied.
+    pub fn jail_has_ended(&mut self) {
+        if self.pump.as_ref().is_some_and(|pump| pump.way == Way::In) {
+            self.pump = None;
         }
     }
 }
@@ -104,27 +107,27 @@ impl<'a> Stream<'a> {
 impl Pump<'_> {
     fn ends(&self) -> (BorrowedFd<'_>, BorrowedFd<'_>) {
         match self.way {
-            Way::In => (self.caller, self.pipe.as_fd()),
-            Way::Out => (self.pipe.as_fd(), self.caller),
+            Way::In => (self.caller.as_fd(), self.pipe.as_fd()),
+            Way::Out => (self.pipe.as_fd(), self.caller.as_fd()),
         }
     }
 
     /// One read or one write; false when this direction is over.
     fn step(&mut self) -> bool {
-        let (from, to) = match self.way {
-            Way::In => (self.caller, self.pipe.as_fd()),
-            Way::Out => (self.pipe.as_fd(), self.caller),
-        };
         if self.waiting.is_empty() {
             let mut buffer = [0u8; CHUNK];
-            match rustix::io::read(from, &mut buffer) {
+            match rustix::io::read(self.ends().0, &mut buffer) {
                 Ok(0) => return false,
                 Ok(n) => self.waiting.extend_from_slice(&buffer[..n]),
-                Err(Errno::AGAIN | Errno::INTR) => return self.way == Way::In || from_is_open(from),
+                Err(Errno::AGAIN | Errno::INTR) => return true,
                 Err(_) => return false,
             }
         }
-        match rustix::io::write(to, &self.waiting) {
+        let written = match self.way {
+            Way::In => rustix::io::write(&self.pipe, &self.waiting),
+            Way::Out => self.caller.write(&self.waiting),
+        };
+        match written {
             Ok(n) => {
                 self.waiting.drain(..n);
                 true
@@ -135,12 +138,45 @@ impl Pump<'_> {
     }
 }
 
-/// Whether an empty pipe still has a writer.
-fn from_is_open(from: BorrowedFd<'_>) -> bool {
-    let mut fds = [rustix::event::PollFd::from_borrowed_fd(from, PollFlags::IN)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    match rustix::event::poll(&mut fds, Some(&now)) {
-        Ok(_) => !fds[0].revents().contains(PollFlags::HUP),
-        Err(_) => false,
+/// The caller's descriptor. A write to it does not wait, whatever it is: a stopped terminal or a peer that does not read
+/// must not keep signals and the time limit from being heard.
+#[derive(Debug)]
+enum Caller<'a> {
+    /// a file; or a pipe with a name, which takes a chunk whenever it polls writable
+    Plain(BorrowedFd<'a>),
+    /// opened again, because the mode of waiting belongs to the open file that others share
+    Terminal(OwnedFd),
+    Socket(BorrowedFd<'a>),
+}
+
+impl<'a> Caller<'a> {
+    fn of(fd: BorrowedFd<'a>, way: Way, kind: Option<FileType>) -> Self {
+        match (way, kind) {
+            (Way::Out, Some(FileType::Socket)) => Self::Socket(fd),
+            (Way::Out, Some(FileType::CharacterDevice)) => {
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+                // Without /proc it is written to as it is.
+                rustix::fs::open(path, flags, Mode::empty()).map_or(Self::Plain(fd), Self::Terminal)
+            }
+            _ => Self::Plain(fd),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> rustix::io::Result<usize> {
+        match self {
+            Self::Plain(fd) => rustix::io::write(fd, bytes),
+            Self::Terminal(fd) => rustix::io::write(fd, bytes),
+            Self::Socket(fd) => rustix::net::send(fd, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+        }
+    }
+}
+
+impl AsFd for Caller<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Plain(fd) | Self::Socket(fd) => *fd,
+            Self::Terminal(fd) => fd.as_fd(),
+        }
     }
 }

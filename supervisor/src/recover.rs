@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use gaoler_jail::cgroup::Group;
 use gaoler_jail::step::StepFailure;
+use rustix::event::Timespec;
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal};
 
 use crate::host::Host;
@@ -32,16 +34,22 @@ pub fn clear(group: &Group) {
             Ok(()) => return,
             Err(failure) => failure,
         };
-        if Instant::now() >= limit {
+        let dying = busy.errno == Errno::BUSY.raw_os_error();
+        if !dying || Instant::now() >= limit {
             crate::log::line(&format!("a group could not be removed: {busy}"));
             return;
         }
-        for pid in group.processes() {
+        let processes = group.processes();
+        if processes.is_empty() {
+            // The last one has left and is not taken down yet; the kernel tells nobody when it is.
+            let _ = rustix::event::poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 1_000_000 }));
+        }
+        for pid in processes {
             let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { continue };
             // Gone already is what we want.
             let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
             let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
-            let _ = rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 }));
+            let _ = rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }));
         }
     }
 }

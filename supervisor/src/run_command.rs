@@ -3,8 +3,9 @@
 use std::net::TcpListener;
 use std::time::Instant;
 
-use gaoler_jail::cgroup;
 use gaoler_wire::message::{McpConfig, ServedServer};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::Hosting;
 use crate::data;
@@ -30,6 +31,7 @@ pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, Strin
     if left > 0 {
         log::line(&format!("cleaned up after {left} jails of a process that was killed"));
     }
+    raise_files().map_err(|e| format!("cannot raise the limit of open files: {e}"))?;
     let listener = listen(hosting)?;
     let volume = hosting.data_bytes.map(|bytes| data::open(&hosting.name, bytes)).transpose()?;
     let address =
@@ -49,15 +51,19 @@ pub fn run(hosting: &Hosting, secrets: &[(String, Vec<u8>)]) -> Result<u8, Strin
         server: Server::new(hosting.clone(), secrets.to_vec(), volume),
         url: format!("http://{address}/hosted/{}/mcp", hosting.name),
         ends_at: hosting.timeout.map(|time| Instant::now() + time),
-        host: host.clone(),
+        host,
         spawner,
         front_executable,
         config,
         listener,
     };
-    let status = Supervisor::new(parts)?.run();
-    cgroup::remove_parent(host.cgroups);
-    status
+    Supervisor::new(parts)?.run()
+}
+
+/// Each jail takes some descriptors, and the usual soft limit of 1024 is there for programs that use select(2).
+fn raise_files() -> rustix::io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
 }
 
 fn listen(hosting: &Hosting) -> Result<TcpListener, String> {

@@ -16,7 +16,7 @@ use crate::data::Volume;
 use crate::host::Host;
 use crate::instance::{End, Instance};
 use crate::plan;
-use crate::restart::Backoff;
+use crate::restart::Allowance;
 
 /// Jails of one server at a time; a front that asks for more is told to come back later.
 pub const INSTANCES_MAX: usize = 4096;
@@ -29,7 +29,7 @@ pub struct Server {
     hosting: Hosting,
     secrets: Vec<(String, Vec<u8>)>,
     volume: Option<Volume>,
-    backoff: Backoff,
+    allowance: Allowance,
     jails: BTreeMap<InstanceId, Served>,
     /// whether any jail ever reached its payload's first instruction
     pub ever_started: bool,
@@ -44,7 +44,6 @@ pub struct Served {
     ticket: Option<Ticket>,
     ends: Option<[OwnedFd; 3]>,
     asked_to_stop: bool,
-    since: Instant,
 }
 
 /// What became of a request to start.
@@ -63,7 +62,7 @@ impl Server {
             hosting,
             secrets,
             volume,
-            backoff: Backoff::default(),
+            allowance: Allowance::default(),
             jails: BTreeMap::new(),
             ever_started: false,
         }
@@ -110,13 +109,12 @@ impl Server {
         new: InstanceId,
         now: Instant,
     ) -> Start {
-        let wait = self.backoff.wait(now);
+        let wait = self.allowance.wait(now);
         if !wait.is_zero() {
             return Start::NotNow(format!("{} keeps failing and is started again later", self.name()), wait);
         }
         if let Some(served) = self.jails.values_mut().find(|served| served.ticket.is_none()) {
             served.ticket = Some(ticket);
-            served.since = now;
             if served.instance.phase() == crate::instance::Phase::Held {
                 served.instance.go();
             }
@@ -125,7 +123,7 @@ impl Server {
         if self.jails.len() >= INSTANCES_MAX {
             return Start::NotNow(format!("{INSTANCES_MAX} jails run already"), Duration::from_secs(1));
         }
-        match self.spawn(spawner, host, Some(ticket), new, now) {
+        match self.spawn(spawner, host, Some(ticket), new) {
             Ok(()) => Start::Begun,
             Err(reason) => Start::NotNow(reason, Duration::ZERO),
         }
@@ -141,7 +139,6 @@ impl Server {
         host: &Host,
         ticket: Option<Ticket>,
         id: InstanceId,
-        now: Instant,
     ) -> Result<(), String> {
         let pipe =
             || rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| format!("cannot make a pipe: {e}"));
@@ -154,11 +151,11 @@ impl Server {
         let volume = self.volume.as_ref().map(|volume| volume.path.as_str());
         let given = plan::Given { hosting: &self.hosting, secrets: &self.secrets, volume };
         let make = |host_id| plan::Plan { held: true, ..plan::server(&given, host, host_id) };
-        let instance = Instance::start(spawner, host, &self.hosting.limits, streams, None, make)
-            .map_err(|e| e.to_string())?;
+        let instance =
+            Instance::start(spawner, host, &self.hosting.limits, streams, make).map_err(|e| e.to_string())?;
         instance.give(&streams);
         let (ends, dials) = (Some([to, from, log]), VecDeque::new());
-        self.jails.insert(id, Served { instance, dials, ticket, ends, asked_to_stop: false, since: now });
+        self.jails.insert(id, Served { instance, dials, ticket, ends, asked_to_stop: false });
         Ok(())
     }
 
@@ -215,14 +212,10 @@ impl Server {
     pub fn on_end(&mut self, id: InstanceId, now: Instant) -> Option<Ended> {
         let served = self.jails.remove(&id)?;
         let end = served.instance.finish();
-        let clean = matches!(end.cause, ExitCause::Exited(0) | ExitCause::Stopped) || served.asked_to_stop;
-        if served.ticket.is_some() {
-            match clean {
-                true => self.backoff.succeeded(),
-                false => self.backoff.failed(now.saturating_duration_since(served.since), now),
-            }
+        if served.ticket.is_some() && !served.asked_to_stop && end.cause != ExitCause::Stopped {
+            self.allowance.failed(now);
         }
-        let wait = self.backoff.wait(now);
+        let wait = self.allowance.wait(now);
         Some(Ended { end, ticket: served.ticket, had_started: served.ends.is_none(), wait })
     }
 }

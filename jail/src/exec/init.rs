@@ -113,7 +113,8 @@ fn obey(control: &OwnedFd, payload: Pid, go: &OwnedFd) -> bool {
         }
         Ok((Order::Go, _)) => rustix::io::write(go, b"g").is_ok(),
         Err(ChannelError::WouldBlock) => true,
-        Err(_) => false,
+        // An order of the set-up comes too late.
+        Ok((Order::Enter, _)) | Err(_) => false,
     }
 }
 

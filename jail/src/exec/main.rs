@@ -36,7 +36,7 @@ fn main() -> std::process::ExitCode {
 
 fn run(control: &OwnedFd) -> Result<u8, StepFailure> {
     let plan = read_plan()?;
-    let prepared = setup::prepare(&plan)?;
+    let prepared = setup::prepare(&plan, control)?;
     // Before the fork: a child that ends at once must not be missed.
     let events = sys::child_events().at(Step::Init, "child events")?;
     let child = payload::fork(&plan, control, prepared)?;
@@ -45,7 +45,8 @@ fn run(control: &OwnedFd) -> Result<u8, StepFailure> {
 
 fn read_plan() -> Result<Plan, StepFailure> {
     let memfd = sys::inherited(PLAN_FD).at(Step::Plan, "memfd")?;
-    let mut bytes = Vec::new();
+    let size = rustix::fs::fstat(&memfd).at(Step::Plan, "memfd")?.st_size;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0).saturating_add(1));
     std::fs::File::from(memfd).take(PLAN_MAX).read_to_end(&mut bytes).at(Step::Plan, "memfd")?;
     let refused = |object: String| StepFailure { step: Step::Plan, object, errno: 0 };
     let plan: Plan = postcard::from_bytes(&bytes).map_err(|e| refused(e.to_string()))?;

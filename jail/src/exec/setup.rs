@@ -5,10 +5,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use gaoler_jail::plan::{Network, Plan};
 use gaoler_jail::root::Volume;
-use gaoler_jail::step::{At, Step, StepFailure};
+use gaoler_jail::step::{At, Order, Step, StepFailure};
 use gaoler_jail::{cgroup, privilege, root, sys};
+use gaoler_wire::channel;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::thread::LinkNameSpaceType;
 
 /// Between the default 0 and the kernel's first choice 1000.
 const OOM_SCORE: &str = "500";
@@ -22,22 +24,17 @@ pub(crate) struct Prepared {
 }
 
 /// Runs the steps in order.
-pub(crate) fn prepare(plan: &Plan) -> Result<Prepared, StepFailure> {
-    if !plan.tasks.is_empty() {
-        // First of all, so that what follows is counted. The namespace after it, or it would show the host's path.
-        cgroup::enter(&plan.tasks)?;
-        sys::unshare(libc::CLONE_NEWCGROUP).at(Step::Cgroup, "namespace")?;
-    }
+pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<Prepared, StepFailure> {
     rustix::process::umask(Mode::empty());
     rustix::thread::set_name(c"gaoler-init").at(Step::Helper, "name")?;
     rustix::process::setsid().at(Step::Helper, "session")?;
     sys::new_session_keyring().at(Step::Keyring, "session keyring")?;
-    if let Network::Loopback { .. } = plan.network {
-        loopback()?;
-    }
     rustix::system::sethostname(plan.hostname.as_bytes()).at(Step::Hostname, &plan.hostname)?;
     let proc = root::hidden_proc()?;
-    let volume = root::enter(plan)?;
+    let built = root::build(plan)?;
+    // The parent made groups and network meanwhile.
+    enter_outside(plan, control)?;
+    let volume = built.enter()?;
     if plan.memfd_noexec {
         // Refuses to execute memory files in this pid namespace; only root of the host may write it, which this still is.
         write_proc(&proc, "sys/vm/memfd_noexec", "2", Step::Sysctl)?;
@@ -60,9 +57,24 @@ pub(crate) fn write_proc(proc: &OwnedFd, path: &str, value: &str, step: Step) ->
     std::fs::File::from(file).write_all(value.as_bytes()).at(step, path)
 }
 
-fn loopback() -> Result<(), StepFailure> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType};
-    let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-        .at(Step::Loopback, "socket")?;
-    sys::loopback_up(socket.as_fd()).at(Step::Loopback, "lo")
+/// Enters what the parent made outside: the groups of version 1, and the network namespace.
+fn enter_outside(plan: &Plan, control: &OwnedFd) -> Result<(), StepFailure> {
+    let refused = |object: String| StepFailure { step: Step::Init, object, errno: 0 };
+    let (order, fds) = channel::receive::<Order>(control.as_fd()).map_err(|e| refused(e.to_string()))?;
+    if order != Order::Enter {
+        return Err(refused(format!("unexpected order {order:?}")));
+    }
+    if !plan.tasks.is_empty() {
+        cgroup::enter(&plan.tasks)?;
+        // Only now: a namespace made before the move would show the host's path.
+        sys::unshare(libc::CLONE_NEWCGROUP).at(Step::Cgroup, "namespace")?;
+    }
+    match (&plan.network, fds.first()) {
+        (Network::Loopback { .. }, Some(network)) => {
+            rustix::thread::move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))
+                .at(Step::Network, "namespace")
+        }
+        (Network::Host, None) => Ok(()),
+        _ => Err(refused("a network namespace came without being planned, or not at all".into())),
+    }
 }

@@ -171,7 +171,12 @@ impl Builder {
             Flag::Transport => hosting.transport = value::transport(text)?,
             Flag::Warm => hosting.warm = value::warm(text)?,
             Flag::Idle => hosting.front.idle_ms = value::milliseconds(text)?,
-            Flag::RequestTimeout => hosting.front.request_ms = value::milliseconds(text)?,
+            Flag::RequestTimeout => {
+                let front = &mut hosting.front;
+                front.request_ms = value::milliseconds(text)?;
+                // The first answer of a new jail is one as well.
+                front.start_ms = front.start_ms.min(front.request_ms);
+            }
             Flag::MaxSessions => hosting.front.sessions_per_server = value::sessions(text)?,
             Flag::MaxSessionsPerCaller => hosting.front.sessions_per_principal = value::sessions(text)?,
             Flag::AllowHost => push(&mut hosting.allow_hosts, value::allow_host(text)?)?,

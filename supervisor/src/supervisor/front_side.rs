@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gaoler_wire::message::{McpEvent, McpRequest};
 use rustix::event::epoll;
 
-use super::watch::{watch, watch_instance};
+use super::watch::{unwatch, watch, watch_instance};
 use super::{BATCH, CHANNEL, LOG, Supervisor};
 use crate::front::Front;
 use crate::instance::Phase;
@@ -25,7 +25,12 @@ impl Supervisor {
         // Bounded: a front that never stops asking must not keep everything else waiting.
         for _ in 0..BATCH {
             let Some((_, front)) = &mut self.front else { return };
-            let Some(request) = front.request() else { return };
+            let Some(request) = front.request() else {
+                if flags.contains(epoll::EventFlags::HUP) {
+                    unwatch(&self.epoll, front.fds().0);
+                }
+                return;
+            };
             match permit::mcp(front.state, request, &self.server) {
                 Ok(permit) => self.answer(permit.into_request()),
                 Err(offence) => {
@@ -54,7 +59,7 @@ impl Supervisor {
 
     pub(super) fn on_front_end(&mut self, now: Instant) {
         let Some((_, mut front)) = self.front.take() else { return };
-        front.relay_log();
+        let _ = front.relay_log();
         let lived = now.saturating_duration_since(front.since);
         let end = front.instance.finish();
         self.server.kill_asked_for();

@@ -7,11 +7,14 @@ use gaoler_wire::id::{InstanceId, ServerName, Ticket};
 use gaoler_wire::message::McpEvent;
 
 use super::Supervisor;
-use super::watch::watch_instance;
+use super::watch::{unwatch, watch_instance};
 use crate::instance::Happened;
 use crate::permit::Known;
 use crate::server::{Server, Start};
 use crate::{jail_command, log};
+
+/// Connections to one server that may wait for its process 1, which opens one at a time; fewer than its channel holds.
+const DIALS_MAX: usize = 64;
 
 impl Known for Server {
     fn serves(&self, server: &ServerName) -> bool {
@@ -31,11 +34,15 @@ impl Supervisor {
             && *front_id == id
         {
             let _ = front.instance.on_report();
+            if front.instance.is_silent() {
+                unwatch(&self.epoll, front.instance.fds().0);
+            }
             return;
         }
         let Some(served) = self.server.jails().get_mut(&id) else { return };
         match served.instance.on_report() {
             Happened::Nothing => {}
+            Happened::Silent => unwatch(&self.epoll, served.instance.fds().0),
             Happened::Ready => {
                 self.server.on_ready(id);
                 self.announce();
@@ -77,7 +84,7 @@ impl Supervisor {
         match ended.ticket {
             Some(_) if ended.had_started => self.tell(McpEvent::Exited { instance: id, cause }, vec![]),
             Some(ticket) => {
-                let retry_after_ms = u32::try_from(ended.wait.as_millis()).unwrap_or(u32::MAX);
+                let retry_after_ms = milliseconds_up(ended.wait);
                 let reason = format!("{} {cause}", self.server.name());
                 self.tell(McpEvent::StartFailed { ticket, reason, retry_after_ms }, vec![]);
             }
@@ -103,7 +110,7 @@ impl Supervisor {
         match self.server.start(&self.spawner, &self.host, ticket, id, Instant::now()) {
             Start::Begun => self.watch_jail(id),
             Start::NotNow(reason, wait) => {
-                let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX);
+                let retry_after_ms = milliseconds_up(wait);
                 self.tell(McpEvent::StartFailed { ticket, reason, retry_after_ms }, vec![]);
             }
         }
@@ -111,6 +118,10 @@ impl Supervisor {
 
     pub(super) fn dial(&mut self, ticket: Ticket, id: InstanceId) {
         match (self.server.port(), self.server.jails().get_mut(&id)) {
+            (Some(_), Some(served)) if served.dials.len() >= DIALS_MAX => {
+                let reason = format!("{DIALS_MAX} connections to the server are being opened already");
+                self.tell(McpEvent::DialFailed { ticket, reason }, vec![]);
+            }
             (Some(port), Some(served)) => {
                 served.dials.push_back(ticket);
                 served.instance.dial(port);
@@ -128,7 +139,7 @@ impl Supervisor {
             return;
         }
         let id = self.fresh_id();
-        match self.server.spawn(&self.spawner, &self.host, None, id, Instant::now()) {
+        match self.server.spawn(&self.spawner, &self.host, None, id) {
             Ok(()) => self.watch_jail(id),
             Err(reason) if self.server.ever_started => {
                 log::line(&format!("no jail could be prepared: {reason}"))
@@ -145,7 +156,10 @@ impl Supervisor {
         let Some(served) = self.server.jails().get(&id) else { return };
         if watch_instance(&self.epoll, id, served.instance.fds()).is_err() {
             log::line("a jail cannot be watched and is ended: no descriptors are left");
-            self.server.jails().remove(&id).map(|served| served.instance.finish());
+            if let Some(served) = self.server.jails().get_mut(&id) {
+                served.instance.kill();
+            }
+            self.on_end(id);
         }
     }
 
@@ -157,4 +171,9 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Rounded up: a rest of less than a millisecond told as zero would mean that waiting is of no use.
+fn milliseconds_up(wait: std::time::Duration) -> u32 {
+    u32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(u32::MAX)
 }

@@ -24,7 +24,7 @@ use crate::restart::Backoff;
 use crate::server::Server;
 use crate::{jail_command, log};
 
-use watch::{timespec, watch};
+use watch::{timespec, unwatch, watch};
 
 /// Between two readings of every jail's cgroup.
 const USAGE_EVERY: Duration = Duration::from_secs(5);
@@ -158,8 +158,10 @@ impl Supervisor {
             SIGNALS => self.on_signal(),
             CHANNEL => self.on_channel(flags),
             LOG => {
-                if let Some((_, front)) = &mut self.front {
-                    front.relay_log();
+                if let Some((_, front)) = &mut self.front
+                    && !front.relay_log()
+                {
+                    unwatch(&self.epoll, front.fds().1);
                 }
             }
             _ => {

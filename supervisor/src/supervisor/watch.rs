@@ -13,6 +13,12 @@ pub(super) fn watch(epoll: &OwnedFd, fd: BorrowedFd<'_>, key: u64) -> Result<(),
     epoll::add(epoll, fd, epoll::EventData::new_u64(key), epoll::EventFlags::IN)
 }
 
+/// Stops watching a channel that is at its end, which would be ready all the time.
+pub(super) fn unwatch(epoll: &OwnedFd, fd: BorrowedFd<'_>) {
+    // It can only fail for what is not watched.
+    let _ = epoll::delete(epoll, fd);
+}
+
 pub(super) fn watch_instance(
     epoll: &OwnedFd,
     id: InstanceId,
