@@ -22,22 +22,34 @@ struct Suite {
     args: &'static [&'static str],
     /// how many checks the fixture passes when it is served directly
     direct: usize,
+    /// the session modes that it is run in
+    modes: &'static [&'static str],
 }
 
 /// The counts are those of the rmcp project's own reference server (0.1.16, and 0.2.0-alpha.12 by requirements).
 const SUITES: [Suite; 3] = [
-    Suite { name: "0.1.16 active", package: "conformance-0-1", args: &["--suite", "active"], direct: 40 },
+    Suite {
+        name: "0.1.16 active",
+        package: "conformance-0-1",
+        args: &["--suite", "active"],
+        direct: 40,
+        // This release leaves its sessions open. In a shared jail a question of the server's that names no request
+        // could then be meant for any of them, and Gaoler refuses to guess.
+        modes: &["isolated"],
+    },
     Suite {
         name: "0.2.0-alpha.12 requirements 2025-11-25",
         package: "conformance-0-2",
         args: &["--requirements", "2025-11-25"],
         direct: 83,
+        modes: &["isolated", "shared"],
     },
     Suite {
         name: "0.2.0-alpha.12 requirements 2026-07-28",
         package: "conformance-0-2",
         args: &["--requirements", "2026-07-28"],
         direct: 197,
+        modes: &["isolated", "shared"],
     },
 ];
 
@@ -76,7 +88,7 @@ fn what_passes_directly_passes_through_gaoler() {
             suite.name,
             reference.output
         );
-        for mode in ["isolated", "shared"] {
+        for mode in suite.modes {
             let run = Launch::server("fixture").args(["--stdio"]).flags(["--session-mode", mode]).start();
             let jailed = suite.run(run.url(), mode);
             println!(

@@ -21,7 +21,7 @@ const INSIDE: &str = "/opt/parties";
 /// How long a client may take from its start to its end; alone it takes about a second.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// A call and what its answer must contain.
+/// A call and what its answer must contain; in both, `%CLIENT%` stands for the client and its mode.
 struct Party {
     name: &'static str,
     launch: Launch,
@@ -83,8 +83,8 @@ fn server_memory() {
         name: "server-memory",
         launch: node("server-memory", &[]).flags(["--env", "MEMORY_FILE_PATH=/tmp/memory.jsonl"]),
         tool: "create_entities",
-        arguments: json!({ "entities": [{ "name": "warden", "entityType": "role", "observations": ["watches"] }] }),
-        expected: "warden".into(),
+        arguments: json!({ "entities": [{ "name": "known to %CLIENT%", "entityType": "role", "observations": ["watches"] }] }),
+        expected: "known to %CLIENT%".into(),
     });
 }
 
@@ -169,49 +169,61 @@ fn check(party: &Party) {
 fn by_python(party: &Party, url: &str) -> usize {
     let script = paths::workspace().join("tests/parties/client.py");
     for mode in ["auto", "legacy", "modern"] {
+        let client = format!("Python client, {mode}");
         let mut command = Command::new(parties().join("venv/bin/python"));
-        command.arg(&script).args([url, mode, party.tool]).arg(party.arguments.to_string());
-        let output = party.run(command, &format!("Python client, {mode}"));
-        party.expect_report(&output, &format!("Python client, {mode}"));
+        command.arg(&script).args([url, mode, party.tool]).arg(party.arguments_of(&client).to_string());
+        let output = party.run(command, &client);
+        party.expect_report(&output, &client);
     }
     3
 }
 
 fn by_rmcp(party: &Party, url: &str) -> usize {
     for mode in ["auto", "legacy", "modern"] {
+        let client = format!("rmcp client, {mode}");
         let mut command = Command::new(bin("rmcp-client"));
-        command
-            .args([url, "--mode", mode, "--tool", party.tool, "--arguments"])
-            .arg(party.arguments.to_string());
-        let output = party.run(command, &format!("rmcp client, {mode}"));
-        party.expect_report(&output, &format!("rmcp client, {mode}"));
+        command.args([url, "--mode", mode, "--tool", party.tool, "--arguments"]);
+        command.arg(party.arguments_of(&client).to_string());
+        let output = party.run(command, &client);
+        party.expect_report(&output, &client);
     }
     3
 }
 
 fn by_inspector(party: &Party, url: &str) -> usize {
     for era in ["legacy", "modern"] {
+        let client = format!("inspector, {era}");
         let inspector = |method: &str| {
             let mut command = Command::new(parties().join("node_modules/node/bin/node"));
             command.arg(parties().join("node_modules/.bin/mcp-inspector"));
             command.args(["--cli", url, "--transport", "http", "--protocol-era", era, "--method", method]);
             command
         };
-        let listed = party.run(inspector("tools/list"), &format!("inspector, {era}"));
-        party.expect(&listed, party.tool, &format!("inspector's list, {era}"));
+        let listed = party.run(inspector("tools/list"), &client);
+        party.expect(&listed, party.tool, &client);
         let mut call = inspector("tools/call");
         call.args(["--tool-name", party.tool]);
-        for (name, value) in party.arguments.as_object().into_iter().flatten() {
+        for (name, value) in party.arguments_of(&client).as_object().into_iter().flatten() {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             call.arg("--tool-arg").arg(format!("{name}={value}"));
         }
-        let called = party.run(call, &format!("inspector, {era}"));
-        party.expect(&called, &party.expected, &format!("inspector's call, {era}"));
+        let called = party.run(call, &client);
+        party.expect(&called, &party.expected_of(&client), &client);
     }
     2
 }
 
 impl Party {
+    /// The arguments, where a call must be told from another client's.
+    fn arguments_of(&self, client: &str) -> Value {
+        let text = self.arguments.to_string().replace("%CLIENT%", client);
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("arguments for the {client}: {e}"))
+    }
+
+    fn expected_of(&self, client: &str) -> String {
+        self.expected.replace("%CLIENT%", client)
+    }
+
     fn run(&self, mut command: Command, client: &str) -> Output {
         let node = parties().join("node_modules/node/bin");
         let path = std::env::var("PATH").unwrap_or_default();
@@ -248,7 +260,8 @@ impl Party {
             self.tool
         );
         let result = &report["result"];
-        assert!(holds(result, &self.expected), "{}: {client}: no {:?} in {result}", self.name, self.expected);
+        let expected = self.expected_of(client);
+        assert!(holds(result, &expected), "{}: {client}: no {expected:?} in {result}", self.name);
     }
 
     fn expect(&self, output: &Output, expected: &str, client: &str) {

@@ -114,6 +114,8 @@ impl Front {
                     self.waiting.pop_front();
                 }
                 Err(ChannelError::WouldBlock) => return,
+                // It has ended; its end is told when its pidfd says so.
+                Err(ChannelError::Closed) => self.waiting.clear(),
                 Err(e) => {
                     log::line(&format!("a message to the front was not sent: {e}"));
                     self.instance.kill();

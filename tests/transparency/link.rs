@@ -2,12 +2,17 @@
 //!
 //! Promises: what is posted is sent byte for byte, and what comes back is shown as text, in order.
 
+use std::time::Duration;
+
 use gaoler_tests::http::Client;
 use gaoler_tests::mcp::{ACCEPT, LEGACY, MODERN};
 use gaoler_tests::run::Run;
-use gaoler_tests::sse;
+use gaoler_tests::sse::{self, Events};
 
 use crate::equal::Tree;
+
+/// How long a frame on the standalone stream may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How the mirror is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,8 @@ pub struct Link {
     client: Client,
     path: String,
     session: Option<String>,
+    /// the stream for what belongs to no call
+    standalone: Option<Events>,
 }
 
 /// A request before it is written: the members that the test decides about.
@@ -64,7 +71,8 @@ impl Request {
 impl Link {
     /// Connects; opens a session where the era has one.
     pub fn open(run: &Run, era: Era) -> Self {
-        let mut link = Self { era, client: run.client(), path: run.path().to_owned(), session: None };
+        let mut link =
+            Self { era, client: run.client(), path: run.path().to_owned(), session: None, standalone: None };
         if era != Era::Modern {
             let hello = format!(
                 r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{LEGACY}","capabilities":{{"sampling":{{}},"elicitation":{{}},"roots":{{}}}},"clientInfo":{{"name":"t","version":"1"}}}}}}"#
@@ -72,6 +80,7 @@ impl Link {
             link.send(&[], &hello);
             assert!(link.session.is_some(), "initialize gave no session");
             assert_eq!(link.tell(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#), 202);
+            link.standalone = Some(link.listen(run));
         }
         link
     }
@@ -91,6 +100,24 @@ impl Link {
         let (status, messages) = self.send(&headers, frame);
         assert_eq!(status, 200, "{frame}\nwas answered {messages:?}");
         messages
+    }
+
+    fn listen(&self, run: &Run) -> Events {
+        let session = self.session.as_deref().unwrap_or_default();
+        let headers =
+            [("accept", "text/event-stream"), ("mcp-session-id", session), ("mcp-protocol-version", LEGACY)];
+        let opened = run.client().open("GET", &self.path, &headers, b"");
+        let opened = opened.unwrap_or_else(|e| panic!("open the standalone stream: {e}"));
+        assert_eq!(opened.status, 200, "the standalone stream was refused");
+        Events::new(opened.body)
+    }
+
+    /// The next frame on the standalone stream.
+    pub fn overhear(&mut self) -> String {
+        let Some(events) = &mut self.standalone else {
+            panic!("a stateless client has no standalone stream")
+        };
+        events.next_data(PATIENCE).unwrap_or_else(|e| panic!("the standalone stream: {e}")).data
     }
 
     /// Sends a notification or a response and gives the HTTP status.

@@ -88,6 +88,8 @@ impl Supervisor {
                 let reason = format!("{} {cause}", self.server.name());
                 self.tell(McpEvent::StartFailed { ticket, reason, retry_after_ms }, vec![]);
             }
+            // At the end of the run it was told to.
+            None if self.ending.is_some() => {}
             None => log::line(&format!("a jail that waited for its first session ended: {cause}")),
         }
     }

@@ -150,5 +150,16 @@ fn constants_are_those_of_libc() {
     // libc has no name for these: linux/ioprio.h, asm-generic/ioctls.h, include/linux/net.h, personality(2).
     let unknown: Vec<_> =
         constants.keys().filter(|name| !known.iter().any(|(known, _)| known == name)).collect();
-    assert_eq!(unknown, ["IOPRIO_WHO_PROCESS", "IOPRIO_WHO_USER", "PER_LINUX", "PER_LINUX32", "PER_QUERY", "SOCK_TYPE_MASK", "TIOCSETD"]);
+    assert_eq!(
+        unknown,
+        [
+            "IOPRIO_WHO_PROCESS",
+            "IOPRIO_WHO_USER",
+            "PER_LINUX",
+            "PER_LINUX32",
+            "PER_QUERY",
+            "SOCK_TYPE_MASK",
+            "TIOCSETD"
+        ]
+    );
 }
