@@ -9,6 +9,8 @@ mod clients;
 mod dying;
 #[path = "behaviour/eras.rs"]
 mod eras;
+#[path = "behaviour/hosted_http.rs"]
+mod hosted_http;
 #[path = "behaviour/noisy.rs"]
 mod noisy;
 #[path = "behaviour/outside.rs"]
@@ -32,11 +34,6 @@ const TRIES: usize = 5;
 /// Asserts that a session is served.
 fn assert_served(session: &mut Session) {
     assert_eq!(session.call("echo", json!({"text": "still here"})).tool_text(), "still here");
-}
-
-/// The message of the JSON-RPC error of an answer.
-fn message(answer: &Answer) -> String {
-    answer.error()["message"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Asserts that an answer is an error whose message or data names all of `words`.

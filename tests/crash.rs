@@ -23,8 +23,8 @@ const MOMENTS: u32 = 50;
 /// Clients that call all the time.
 const CLIENTS: usize = 3;
 
-/// How long the service may be away, restart back-off and a loaded machine included.
-const BACK: Duration = Duration::from_secs(20);
+/// How long the service may be away: the longest back-off after many deaths in a row, on a loaded machine.
+const BACK: Duration = Duration::from_secs(40);
 
 /// How long the kernel may take to end what belonged to a killed supervisor.
 const DEAD: Duration = Duration::from_secs(10);
@@ -135,7 +135,7 @@ fn one_life(random: &mut Random, most: u32) -> u32 {
             return killed + 1;
         }
         assert!(wait::ended(pid, DEAD), "{victim:?} {pid} did not die");
-        wait_for_answers(&load, 3 * CLIENTS as u64);
+        serves_again(&run);
         run.assert_nothing_left();
     }
     load.end();
@@ -166,6 +166,15 @@ fn pid_of(run: &Run, victim: Victim, random: &mut Random) -> Option<i32> {
         Victim::Server => jail(random).map(|jail| jail.server.pid),
         Victim::Spare => run.spares().first().map(|spare| spare.init.pid),
     }
+}
+
+/// A new client is served, without anybody's help.
+fn serves_again(run: &Run) {
+    let mut session = wait::until_some(BACK, "a new session after a kill", || {
+        Session::reach(run.client().deadline(Duration::from_secs(10)), run.path()).ok()
+    });
+    assert_eq!(session.call("echo", json!({"text": "back"})).tool_text(), "back");
+    assert!((200..300).contains(&session.delete().expect("an answer").status));
 }
 
 fn wait_for_answers(load: &Load, more: u64) {

@@ -32,7 +32,7 @@ use gaoler_tests::{bin, exclusive};
 use row::Row;
 use scene::Scene;
 
-const GROUPS: [&[Row]; 13] = [
+const GROUPS: [&[Row]; 14] = [
     table::FILES,
     table::PROC,
     table::MOUNTS,
@@ -40,6 +40,7 @@ const GROUPS: [&[Row]; 13] = [
     table::IDENTITY,
     table::DEVICES,
     table::ESCAPES,
+    table::KNOWN_LIMITS,
     table_more::PROCESSES,
     table_more::KERNEL,
     table_more::TERMINAL,

@@ -9,7 +9,8 @@
 //! - `cgroup`: the path in the memory, pids and cpu hierarchies (or the one hierarchy), `*` standing for anything,
 //!   or `caller's`;
 //! - `dumpable`: `yes` or `no`, whether others with the same id could read its memory;
-//! - `descriptors`: a list of `NUMBER KIND`, each of which must be open, and `* KIND`, of which any number may be.
+//! - `descriptors`: a list of `NUMBER KIND`, each of which must be open, and `* KIND`, of which any number may be;
+//!   `* caller's` are those that whoever started `gaoler` had under the same number.
 //!
 //! All threads of a process are compared. A property that [`REQUIRED`] names must be in every table.
 
@@ -247,9 +248,14 @@ fn descriptors(pid: i32, wanted: &str) -> Result<(), String> {
     let open: BTreeMap<String, String> =
         proc::descriptors(pid).into_iter().map(|(number, target)| (number, kind_of(&target))).collect();
     let mut unexplained = open.clone();
+    let own: BTreeMap<String, String> = proc::descriptors(std::process::id().cast_signed());
+    let inherited =
+        |number: &String, seen: &String| own.get(number).map(|target| kind_of(target)).as_ref() == Some(seen);
     for entry in wanted.split(',').map(str::trim) {
         let (number, kind) = entry.split_once(' ').unwrap_or((entry, ""));
-        if number == "*" {
+        if (number, kind) == ("*", "caller's") {
+            unexplained.retain(|number, seen| !inherited(number, seen));
+        } else if number == "*" {
             unexplained.retain(|_, seen| seen != kind);
         } else if open.get(number).map(String::as_str) == Some(kind) {
             unexplained.remove(number);

@@ -264,3 +264,17 @@ fn sigterm_drains_what_is_in_flight_and_refuses_new_sessions() {
     assert!(run.wait(Duration::from_secs(10)).success());
     run.assert_nothing_left();
 }
+
+#[test]
+fn a_second_signal_ends_what_is_in_flight_too() {
+    let mut run = Launch::server("hostile").args(["--deaf"]).isolated().start();
+    let mut session = Session::open(&run);
+    let params = json!({"name": "sleep", "arguments": {"ms": 60_000, "ticks": 600}});
+    let mut call = session.open_post(&mcp::request(&json!(1), "tools/call", &params)).unwrap();
+    call.next_data(PROMPT).unwrap();
+    run.signal(Signal::INT);
+    call.next_data(PROMPT).unwrap();
+    run.signal(Signal::INT);
+    assert!(run.wait(Duration::from_secs(9)).success(), "the drain alone would take ten seconds");
+    run.assert_nothing_left();
+}

@@ -14,8 +14,8 @@ use gaoler_wire::message::{McpConfig, McpEvent};
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_TYPE, HeaderValue,
-    VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_TYPE,
+    HeaderValue, VARY,
 };
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -279,7 +279,8 @@ impl Front {
     }
 
     fn metrics(&self) -> String {
-        let sum = |count: fn(&Server) -> usize| self.servers.iter().map(|server| count(server) as u64).sum::<u64>();
+        let sum =
+            |count: fn(&Server) -> usize| self.servers.iter().map(|server| count(server) as u64).sum::<u64>();
         self.around.metrics.render(&[
             ("gaoler_sessions", sum(Server::session_count)),
             ("gaoler_calls_in_flight", sum(Server::in_flight)),

@@ -76,7 +76,8 @@ pub(crate) fn quote(text: &str) -> String {
 pub(crate) fn answer(id: Option<&str>, code: i64, message: &str, data: Option<&str>) -> Vec<u8> {
     let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
     let (id, message) = (id.unwrap_or("null"), quote(message));
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}{data}}}}}"#).into_bytes()
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}{data}}}}}"#)
+        .into_bytes()
 }
 
 /// The HTTP status of a single answer at revision 2026-07-28, from its error code.
@@ -102,6 +103,9 @@ mod tests {
 
     #[test]
     fn statuses_follow_the_revision() {
-        assert_eq!([-32601, -32020, -32021, -32022, -32602, 5].map(modern_status), [404, 400, 400, 400, 200, 200]);
+        assert_eq!(
+            [-32601, -32020, -32021, -32022, -32602, 5].map(modern_status),
+            [404, 400, 400, 400, 200, 200]
+        );
     }
 }

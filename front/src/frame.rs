@@ -98,7 +98,8 @@ impl<'a> Envelope<'a> {
         };
         let id = m.id.map(RawValue::get);
         // An error that answers an unreadable request has the id null; nothing else may have one.
-        if id.is_some_and(|id| !is_id(id) && !(kind == Kind::Error && id == "null")) {
+        let answers_unreadable = kind == Kind::Error && id == Some("null");
+        if !answers_unreadable && id.is_some_and(|id| !is_id(id)) {
             return Err(FrameError::Id);
         }
         let get = |raw: Option<&'a RawValue>| raw.map(RawValue::get);
@@ -211,7 +212,13 @@ pub fn string(raw: &str) -> Option<Cow<'_, str>> {
 /// Whether a raw value may be an id or a progress token.
 #[must_use]
 pub fn is_id(raw: &str) -> bool {
-    raw.len() <= ID_MAX && matches!(raw.as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9'))
+    // A string with half a character is JSON, but no text: it could not be told apart from others.
+    raw.len() <= ID_MAX
+        && match raw.as_bytes().first() {
+            Some(b'"') => string(raw).is_some(),
+            Some(b'-' | b'0'..=b'9') => true,
+            _ => false,
+        }
 }
 
 /// An id or progress token by value, so that one spelling equals another.

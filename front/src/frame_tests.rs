@@ -23,6 +23,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
         r#"{"id":1}"#,
         r#"{"id":null,"method":"a"}"#,
         r#"{"id":[],"method":"a"}"#,
+        r#"{"id":"\ud800","method":"a"}"#,
         r#"{"id":1,"id":2,"method":"a"}"#,
         r#"{"id":1,"\u0069d":2,"method":"a"}"#,
         r#"{"id":1,"method":"a","result":{}}"#,

@@ -1,7 +1,7 @@
 //! One jail of a hosted server: its standard streams and its end.
 //!
 //! Promises: what is written in one turn of the event loop leaves in one write; a server that does not read, writes an
-//! endless line or closes its output is ended with a reason; the end is told once, within [`CAUSE_WAIT`] of the last byte.
+//! endless line or closes its output is ended with a reason; the end is told once, and soon.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -20,8 +20,12 @@ use crate::metrics::Metrics;
 use crate::monitor::{Monitor, Started, Watcher};
 use crate::stderr::{self, Tail};
 
-/// How long the end of the output waits for the supervisor's word on why; the caller is promised an error in 50 ms.
-const CAUSE_WAIT: Duration = Duration::from_millis(40);
+/// How long the end of the output waits for the supervisor's word on why. That word comes within a few milliseconds of a
+/// death, later on a machine that is overloaded; only a server that closed its output and lives on takes the whole time.
+const CAUSE_WAIT: Duration = Duration::from_millis(200);
+
+/// How long a known end waits for the last words on standard error and output.
+const LAST_WORDS_WAIT: Duration = Duration::from_millis(40);
 
 /// Bytes read at once.
 const CHUNK: usize = 64 * 1024;
@@ -80,7 +84,11 @@ impl Instance {
     ///
     /// # Errors
     /// When a stream cannot be watched; the jail is stopped then.
-    pub(crate) fn adopt(started: Started, name: &str, around: &Rc<Surroundings>) -> std::io::Result<Rc<Self>> {
+    pub(crate) fn adopt(
+        started: Started,
+        name: &str,
+        around: &Rc<Surroundings>,
+    ) -> std::io::Result<Rc<Self>> {
         let Started { instance: id, stdin, stdout, stderr, .. } = started;
         let pipes = nonblocking(&stdin)
             .and_then(|()| nonblocking(&stdout))
@@ -174,7 +182,10 @@ impl Instance {
         self.around.metrics.skipped_lines.add(1);
         if let Some(missed) = self.skips.borrow_mut().pass(Instant::now()) {
             let quoted = log::quote(line);
-            log::line(format_args!("{}: skipped a line ({why}; {missed} not shown before): {quoted}", self.name));
+            log::line(format_args!(
+                "{}: skipped a line ({why}; {missed} not shown before): {quoted}",
+                self.name
+            ));
         }
     }
 
@@ -215,24 +226,22 @@ impl Instance {
             () = self.after_exit() => None,
         };
         if own.is_none() {
-            let reason = async {
-                while self.cause.borrow().is_none() {
-                    self.exited.notified().await;
-                }
-                // The last words arrive before the end of the stream; a process of the jail may hold it no longer.
-                let _ = drained.await;
-            };
-            let _ = tokio::time::timeout(CAUSE_WAIT, reason).await;
+            let _ = tokio::time::timeout(CAUSE_WAIT, self.cause_known()).await;
+            let _ = tokio::time::timeout(LAST_WORDS_WAIT, drained).await;
         }
         self.finish(own);
     }
 
     /// Ready some time after the jail has ended, in case its output does not end with it.
     async fn after_exit(&self) {
+        self.cause_known().await;
+        tokio::time::sleep(LAST_WORDS_WAIT).await;
+    }
+
+    async fn cause_known(&self) {
         while self.cause.borrow().is_none() {
             self.exited.notified().await;
         }
-        tokio::time::sleep(CAUSE_WAIT).await;
     }
 
     /// Hands over lines until the end; the reason when it is one of this side.
@@ -249,7 +258,9 @@ impl Instance {
                 Ok(length) => {
                     self.around.metrics.bytes_out.add(length as u64);
                     if lines.split(|line| self.hand_over(line)) == Err(TooLong) {
-                        return Some(format!("the hosted server wrote a line of more than {limit} bytes and was stopped"));
+                        return Some(format!(
+                            "the hosted server wrote a line of more than {limit} bytes and was stopped"
+                        ));
                     }
                     if length >= CHUNK {
                         // A flood must leave the thread to others.

@@ -3,7 +3,7 @@
 //! Promises: each byte is looked at once, small lines are borrowed, big ones are handed over without a copy, and a line
 //! beyond the bound is an error before it is held.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 
 /// Lines from this size on are handed over instead of borrowed, in bytes.
 const BIG: usize = 16 * 1024;
@@ -75,15 +75,15 @@ impl Splitter {
                 each(Line::Small(&self.buffer[start..end]));
                 start = end + 1;
             } else {
-                let _ = self.buffer.split_to(start);
+                self.buffer.advance(start);
                 let line = self.buffer.split_to(end - start);
                 each(Line::Big(line.freeze()));
-                let _ = self.buffer.split_to(1);
+                self.buffer.advance(1);
                 start = 0;
             }
             from = start;
         }
-        let _ = self.buffer.split_to(start);
+        self.buffer.advance(start);
         self.searched = self.buffer.len();
         if self.buffer.len() > self.limit { Err(TooLong) } else { Ok(()) }
     }

@@ -6,13 +6,18 @@ use std::process::ExitCode;
 
 /// A copy of the channel. It is the standard input because that is the one descriptor that safe code can name.
 fn channel() -> Result<OwnedFd, Box<dyn Error>> {
-    std::io::stdin().as_fd().try_clone_to_owned().map_err(|e| format!("could not copy the channel: {e}").into())
+    std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|e| format!("could not copy the channel: {e}").into())
 }
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments != ["--role", "mcp"] {
-        eprintln!("gaoler-front: usage: gaoler-front --role mcp, with the supervisor's channel as standard input");
+        eprintln!(
+            "gaoler-front: usage: gaoler-front --role mcp, with the supervisor's channel as standard input"
+        );
         return ExitCode::from(2);
     }
     match channel().and_then(|fd| gaoler_front::app::run(fd).map_err(Into::into)) {

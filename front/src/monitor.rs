@@ -96,7 +96,11 @@ impl Monitor {
     }
 
     /// Does something as soon as the channel would not block.
-    async fn when<T>(&self, what: Interest, mut act: impl FnMut() -> Result<T, ChannelError>) -> Result<T, ChannelError> {
+    async fn when<T>(
+        &self,
+        what: Interest,
+        mut act: impl FnMut() -> Result<T, ChannelError>,
+    ) -> Result<T, ChannelError> {
         let ready = self.channel.async_io(what, || match act() {
             Err(ChannelError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             other => Ok(other),
@@ -152,7 +156,8 @@ impl Monitor {
         self.starts.borrow_mut().insert(ticket, tell);
         self.ask(McpRequest::Start { ticket, server: server.clone() });
         let mut wait = StartWait { monitor: self.clone(), answer };
-        let gone = || StartFailed { reason: "the supervisor does not answer".to_owned(), retry_after_ms: 1000 };
+        let gone =
+            || StartFailed { reason: "the supervisor does not answer".to_owned(), retry_after_ms: 1000 };
         (&mut wait.answer).await.unwrap_or_else(|_| Err(gone()))
     }
 

@@ -223,7 +223,9 @@ mod tests {
         }
         let seen = Rc::new(Seen(std::cell::Cell::new(0)));
         let outlet = Outlet::new(&Rc::new(Budget::new(1 << 20)));
-        let new = |call| Events::new(outlet.clone(), 1, Duration::from_secs(9)).with_hangup(Some((seen.clone(), call)));
+        let new = |call| {
+            Events::new(outlet.clone(), 1, Duration::from_secs(9)).with_hangup(Some((seen.clone(), call)))
+        };
         let mut whole = new(4).with_item(Some(item(b"1".to_vec(), 1, true)));
         let _ = text(&mut whole);
         drop(whole);

@@ -333,6 +333,17 @@ pub fn next_signal(events: BorrowedFd<'_>) -> Option<i32> {
     (read == info.len()).then(|| i32::from_ne_bytes([number[0], number[1], number[2], number[3]]))
 }
 
+/// Gives this process the ordinary scheduling policy, which real-time callers must not hand on to a jail.
+///
+/// # Errors
+/// None is known.
+pub fn ordinary_scheduling() -> Result<(), Errno> {
+    // SAFETY: `sched_param` is plain data for which all zero bytes are valid; the ordinary policy wants them.
+    let none: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: the parameter lives through the call, and 0 names this process.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &none) })
+}
+
 /// Makes this process's signal state that of a fresh program: nothing blocked, nothing ignored.
 ///
 /// # Errors

@@ -67,7 +67,8 @@ pub fn open(name: &ServerName, bytes: u64) -> Result<Volume, String> {
     }
     own_namespace().map_err(|e| format!("cannot make a mount namespace for --data: {e}"))?;
     let mounted = mount(&file).map_err(|e| format!("cannot mount {}: {e}", image.display()))?;
-    let point = Path::new(STATE).join("data").join(name.namespace()).join(name.name());
+    // One place for all: each process that has a volume sees its own there.
+    let point = Path::new(STATE).join("data");
     private_dir(&point)?;
     rustix::mount::move_mount(&mounted, "", rustix::fs::CWD, &point, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(|e| format!("cannot attach {}: {e}", image.display()))?;

@@ -216,7 +216,8 @@ impl Server {
             self.allowance.failed(now);
         }
         let wait = self.allowance.wait(now);
-        Some(Ended { end, ticket: served.ticket, had_started: served.ends.is_none(), wait })
+        let (ticket, dials, had_started) = (served.ticket, served.dials, served.ends.is_none());
+        Some(Ended { end, ticket, dials, had_started, wait })
     }
 }
 
@@ -226,6 +227,8 @@ pub struct Ended {
     pub end: End,
     /// who had asked for it
     pub ticket: Option<Ticket>,
+    /// connections asked for and not yet answered
+    pub dials: VecDeque<Ticket>,
     /// whether the front had been told that it started
     pub had_started: bool,
     /// until another start makes sense

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use gaoler_tests::Launch;
+use gaoler_tests::leftovers::Snapshot;
 use gaoler_tests::mcp::{LEGACY, PROMPT, Session};
 use gaoler_tests::wait;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{
-    FAILS_WITHIN, assert_error_names, assert_served, best_time, message, send_signal, server_pid, tool_call,
-};
+use super::{FAILS_WITHIN, assert_error_names, assert_served, best_time, send_signal, server_pid, tool_call};
 
 /// The ways to die in a call: tool, arguments, and what the error must say.
 fn deaths() -> [(&'static str, serde_json::Value, &'static str); 4] {
@@ -140,17 +139,15 @@ fn a_server_that_exits_at_the_start_is_a_clear_error() {
 }
 
 #[test]
-fn a_command_that_does_not_exist_is_a_clear_error() {
-    match Launch::command(["/srv/no-such-server"]).try_start() {
-        Err(refused) => assert!(refused.stderr.contains("no-such-server"), "{refused:?}"),
-        Ok(run) => {
-            let answer = Session::try_open_with(run.client(), run.path(), LEGACY, &json!({}))
-                .expect_err("nothing can be started");
-            assert!(!message(&answer).is_empty());
-            assert_error_names(&answer, &["no-such-server"]);
-            run.stop();
-        }
-    }
+fn a_command_that_does_not_exist_ends_the_run_as_in_a_shell() {
+    let before = Snapshot::take();
+    let (status, log) = match Launch::command(["/srv/no-such-server"]).try_start() {
+        Err(refused) => (refused.status, refused.stderr),
+        Ok(mut run) => (Some(run.wait(PROMPT)), run.log()),
+    };
+    assert_eq!(status.and_then(|status| status.code()), Some(127), "{log}");
+    assert!(log.contains("/srv/no-such-server"), "{log}");
+    before.assert_none();
 }
 
 #[test]
@@ -173,5 +170,19 @@ fn a_server_that_dies_again_and_again_is_not_started_without_pause() {
     }
     let served = || (session.try_call("echo", json!({"text": "back"})).ok()?.status == 200).then_some(());
     wait::until_some(Duration::from_secs(60), "service after twenty deaths", served);
+    run.stop();
+}
+
+/// One client's crashes are its own: they must not keep others from getting a server of their own.
+#[test]
+fn a_client_that_makes_its_server_die_again_and_again_does_not_keep_others_out() {
+    let run = Launch::server("hostile").isolated().start();
+    let mut villain = Session::open(&run);
+    for _ in 0..6 {
+        villain.call("exit", json!({"code": 1}));
+    }
+    let client = run.client().deadline(PROMPT);
+    let mut other = Session::open_with(client, run.path(), LEGACY, &json!({}));
+    assert_served(&mut other);
     run.stop();
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gaoler_tests::mcp::{PROMPT, Session};
-use gaoler_tests::{Launch, exclusive};
+use gaoler_tests::{Launch, exclusive, wait};
 use serde_json::json;
 
 use super::{assert_error_names, assert_served, front_peak, tool_call};
@@ -18,11 +18,7 @@ fn stray_lines_are_logged_and_skipped() {
         assert_eq!(session.call("stray", json!({"text": "right"})).tool_text(), "right");
         assert_eq!(session.call("garbage", json!({"count": 1000, "text": "right"})).tool_text(), "right");
         assert_served(&mut session);
-        assert!(
-            run.log().contains("Debugger attached"),
-            "the log does not show the stray line:\n{}",
-            run.log()
-        );
+        wait::until(PROMPT, "the stray line in the log", || run.log().contains("Debugger attached"));
         run.stop();
     }
 }

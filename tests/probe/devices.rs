@@ -19,7 +19,9 @@ pub const VERBS: &[Verb] = &[
     verb("dev-tty1", |_| open("/dev/tty1")),
     verb("dev-ptmx", |_| open("/dev/ptmx")),
     verb("dev-autofs", |_| open("/dev/autofs")),
-    verb("dev-disk", |args| flatten(need(args, 0).map(|path| past(sys::open(path, libc::O_RDONLY), &[libc::ENXIO])))),
+    verb("dev-disk", |args| {
+        flatten(need(args, 0).map(|path| past(sys::open(path, libc::O_RDONLY), &[libc::ENXIO])))
+    }),
     verb("mknod-null", |_| mknod(libc::S_IFCHR, 1, 3)),
     verb("mknod-mem", |_| mknod(libc::S_IFCHR, 1, 1)),
     verb("mknod-disk", |_| mknod(libc::S_IFBLK, 254, 0)),
@@ -35,7 +37,8 @@ fn mknod(kind: u32, major: u32, minor: u32) -> Outcome {
     let _ = fs::remove_file(path);
     let name = text(path);
     let number = usize::try_from(libc::makedev(major, minor)).unwrap_or(0);
-    let list = [int(i64::from(libc::AT_FDCWD)), addr(name.as_bytes_with_nul()), (kind | 0o600) as usize, number];
+    let list =
+        [int(i64::from(libc::AT_FDCWD)), addr(name.as_bytes_with_nul()), (kind | 0o600) as usize, number];
     let made = call(libc::SYS_mknodat, &list);
     let _ = fs::remove_file(path);
     judge(made)

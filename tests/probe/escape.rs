@@ -16,11 +16,17 @@ pub const VERBS: &[Verb] = &[
     verb("inherited-descriptors", |_| inherited()),
     verb("inherited-directory", |_| inherited_directory()),
     verb("working-directory-outside", |_| working_directory()),
-    verb("climb-from-working-directory", |_| judge(sys::open("../../../../../../../../etc/shadow", libc::O_RDONLY))),
+    verb("climb-from-working-directory", |_| {
+        judge(sys::open("../../../../../../../../etc/shadow", libc::O_RDONLY))
+    }),
     verb("magic-link-root", |_| magic_links()),
-    verb("cgroup-write-limit", |_| cgroup_file(&["memory/memory.limit_in_bytes", "pids/pids.max", "unified/cgroup.procs"])),
+    verb("cgroup-write-limit", |_| {
+        cgroup_file(&["memory/memory.limit_in_bytes", "pids/pids.max", "unified/cgroup.procs"])
+    }),
     verb("cgroup-join", |_| cgroup_file(&["memory/cgroup.procs", "pids/tasks", "cgroup.procs"])),
-    verb("cgroup-release-agent", |_| cgroup_file(&["memory/release_agent", "pids/release_agent", "cpu/release_agent"])),
+    verb("cgroup-release-agent", |_| {
+        cgroup_file(&["memory/release_agent", "pids/release_agent", "cpu/release_agent"])
+    }),
     verb("cgroup-mount-version-1", |_| mount_cgroup()),
     verb("writable-elsewhere", |_| writable_elsewhere()),
     verb("set-user-id-programs", |_| privileged_programs()),
@@ -60,7 +66,9 @@ fn inherited() -> Outcome {
 
 /// Uses a directory descriptor, standard streams included, to open a file of the host (CVE-2024-21626).
 fn inherited_directory() -> Outcome {
-    any_of((0..64).map(|number| ("the host's shadow file", sys::open_at(number, "etc/shadow", libc::O_RDONLY, 0).map(|_| 0))))
+    any_of((0..64).map(|number| {
+        ("the host's shadow file", sys::open_at(number, "etc/shadow", libc::O_RDONLY, 0).map(|_| 0))
+    }))
 }
 
 fn working_directory() -> Outcome {
@@ -81,7 +89,9 @@ fn magic_links() -> Outcome {
     let own = fs::metadata("/").map(|meta| (meta.dev(), meta.ino())).unwrap_or_default();
     for entry in list.flatten().filter(|entry| entry.file_name().to_string_lossy().parse::<i32>().is_ok()) {
         let root = entry.path().join("root");
-        if let Ok(meta) = fs::metadata(&root) && (meta.dev(), meta.ino()) != own {
+        if let Ok(meta) = fs::metadata(&root)
+            && (meta.dev(), meta.ino()) != own
+        {
             return succeeded(root.to_string_lossy());
         }
         if fs::File::open(root.join("etc/shadow")).is_ok() {
@@ -92,7 +102,11 @@ fn magic_links() -> Outcome {
 }
 
 fn cgroup_file(names: &[&str]) -> Outcome {
-    any_of(names.iter().map(|name| (*name, sys::open(&format!("/sys/fs/cgroup/{name}"), libc::O_WRONLY).map(|_| 0))))
+    any_of(
+        names
+            .iter()
+            .map(|name| (*name, sys::open(&format!("/sys/fs/cgroup/{name}"), libc::O_WRONLY).map(|_| 0))),
+    )
 }
 
 fn mount_cgroup() -> Outcome {
@@ -107,7 +121,8 @@ const SEARCH: usize = 60_000;
 
 /// Where a search starts: `/`, and its directories by name, since it may not be listable.
 const STARTS: [&str; 15] = [
-    "/", "/dev", "/etc", "/usr", "/srv", "/opt", "/home", "/root", "/run", "/var", "/mnt", "/media", "/boot", "/sys", "/work",
+    "/", "/dev", "/etc", "/usr", "/srv", "/opt", "/home", "/root", "/run", "/var", "/mnt", "/media", "/boot",
+    "/sys", "/work",
 ];
 
 /// Where writing is meant to work, and `/proc`, which has verbs of its own.

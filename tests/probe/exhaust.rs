@@ -11,15 +11,21 @@ use crate::sys::{self, Answer, addr, addr_mut, call, text};
 pub const VERBS: &[Verb] = &[
     verb("fork-bomb", |args| with_count(args, fork_bomb)),
     verb("thread-bomb", |args| with_count(args, thread_bomb)),
-    verb("descriptor-bomb", |args| with_count(args, |count| collect(count, || sys::open("/dev/null", libc::O_RDONLY)))),
+    verb("descriptor-bomb", |args| {
+        with_count(args, |count| collect(count, || sys::open("/dev/null", libc::O_RDONLY)))
+    }),
     verb("inode-bomb", inode_bomb),
     verb("inode-bomb-shm", inode_bomb),
     verb("timer-bomb", |args| with_count(args, timers)),
     verb("message-queue-bomb", |args| with_count(args, message_queues)),
     verb("event-watch-bomb", |args| with_count(args, |count| collect(count, inotify))),
-    verb("semaphore-bomb", |args| with_count(args, |count| repeat(count, || call(libc::SYS_semget, &[0, 32000, 0o1600])))),
+    verb("semaphore-bomb", |args| {
+        with_count(args, |count| repeat(count, || call(libc::SYS_semget, &[0, 32000, 0o1600])))
+    }),
     verb("signal-queue-bomb", |args| with_count(args, signals)),
-    verb("processor-bomb", |args| flatten(number(args, 0).and_then(|limit| Ok(processor(limit, number(args, 1)?))))),
+    verb("processor-bomb", |args| {
+        flatten(number(args, 0).and_then(|limit| Ok(processor(limit, number(args, 1)?))))
+    }),
 ];
 
 fn with_count(arguments: &[String], run: fn(usize) -> Outcome) -> Outcome {
@@ -31,7 +37,9 @@ fn counted(got: usize, wanted: usize, why: i32) -> Outcome {
         return succeeded(format!("{got}"));
     }
     match stopped(why) {
-        Outcome::Stopped { detail, errno } => Outcome::Stopped { detail: format!("after {got}: {detail}"), errno },
+        Outcome::Stopped { detail, errno } => {
+            Outcome::Stopped { detail: format!("after {got}: {detail}"), errno }
+        }
         other => other,
     }
 }

@@ -3,7 +3,9 @@
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 
-use crate::outcome::{Outcome, Verb, any_of, attempt, flatten, held, judge, need, past, stopped, succeeded, unsupported, verb};
+use crate::outcome::{
+    Outcome, Verb, any_of, attempt, flatten, held, judge, need, past, stopped, succeeded, unsupported, verb,
+};
 use crate::sys::{self, addr, addr_mut, call, fd, int, text};
 
 /// The verbs of this file.
@@ -22,22 +24,30 @@ pub const VERBS: &[Verb] = &[
     verb("write-etc", |_| create("/etc/gaoler-probe")),
     verb("write-dev", |_| create("/dev/gaoler-probe")),
     verb("write-program", |_| past(sys::open("/usr/bin/env", libc::O_WRONLY), &[libc::ETXTBSY])),
-    verb("write-read-only-bind", |args| flatten(need(args, 0).map(|dir| create(&format!("{dir}/gaoler-probe"))))),
+    verb("write-read-only-bind", |args| {
+        flatten(need(args, 0).map(|dir| create(&format!("{dir}/gaoler-probe"))))
+    }),
     verb("chmod-program", |_| chmod("/usr/bin/env", 0o755)),
     verb("chmod-dev-null", |_| chmod("/dev/null", 0o666)),
     verb("chown-to-root", |_| chown_own()),
     verb("set-file-capabilities", |_| set_file_capabilities()),
     verb("exec-from-tmp", |_| exec_copy("/tmp/gaoler-probe-copy")),
     verb("exec-from-shm", |_| exec_copy("/dev/shm/gaoler-probe-copy")),
-    verb("exec-from-bind", |args| flatten(need(args, 0).map(|dir| exec_copy(&format!("{dir}/gaoler-probe-copy"))))),
+    verb("exec-from-bind", |args| {
+        flatten(need(args, 0).map(|dir| exec_copy(&format!("{dir}/gaoler-probe-copy"))))
+    }),
     verb("exec-memfd", |_| exec_memfd()),
     verb("map-exec-from-tmp", |_| map_executable("/tmp/gaoler-probe-map")),
     verb("exec-set-user-id", |args| flatten(need(args, 0).map(exec_privileged))),
     verb("exec-file-capabilities", |args| flatten(need(args, 0).map(exec_privileged))),
     verb("symlink-out-of-bind", |args| flatten(need(args, 0).map(symlink_out))),
-    verb("dotdot-out-of-bind", |args| flatten(need(args, 0).and_then(|dir| Ok(dotdot_out(dir, need(args, 1)?))))),
+    verb("dotdot-out-of-bind", |args| {
+        flatten(need(args, 0).and_then(|dir| Ok(dotdot_out(dir, need(args, 1)?))))
+    }),
     verb("reopen-stdin-for-writing", |_| on_stdin(|| judge(sys::open("/proc/self/fd/0", libc::O_WRONLY)))),
     verb("chmod-stdin", |_| on_stdin(|| attempt(libc::SYS_fchmod, &[0, 0o644]))),
+    verb("watch-host-files", |_| watch("/usr/bin")),
+    verb("lock-host-files", |_| lock("/usr/bin/env")),
     verb("chown-stdin", |_| on_stdin(|| attempt(libc::SYS_fchown, &[0, own_id(), own_id()]))),
     verb("truncate-stdin", |_| on_stdin(|| attempt(libc::SYS_ftruncate, &[0, 0]))),
 ];
@@ -166,10 +176,11 @@ fn exec_memfd() -> Outcome {
         Err(outcome) => return outcome,
     };
     let name = text("probe");
-    let memory = match call(libc::SYS_memfd_create, &[addr(name.as_bytes_with_nul()), libc::MFD_CLOEXEC as usize]) {
-        Ok(number) => sys::own(number),
-        Err(errno) => return stopped(errno),
-    };
+    let memory =
+        match call(libc::SYS_memfd_create, &[addr(name.as_bytes_with_nul()), libc::MFD_CLOEXEC as usize]) {
+            Ok(number) => sys::own(number),
+            Err(errno) => return stopped(errno),
+        };
     if std::fs::write(format!("/proc/self/fd/{}", memory.as_raw_fd()), program).is_err() {
         return unsupported("the memory file could not be written");
     }
@@ -239,4 +250,24 @@ fn dotdot_out(directory: &str, canary: &str) -> Outcome {
         };
     }
     held("the climb ends at the jail's own root")
+}
+
+/// Asks to be told whenever anybody, in any jail or on the host, opens a file of a directory.
+fn watch(directory: &str) -> Outcome {
+    let path = text(directory);
+    match call(libc::SYS_inotify_init1, &[0]).map(sys::own) {
+        Ok(queue) => {
+            let events = (libc::IN_OPEN | libc::IN_ACCESS) as usize;
+            attempt(libc::SYS_inotify_add_watch, &[fd(&queue), addr(path.as_bytes_with_nul()), events])
+        }
+        Err(errno) => stopped(errno),
+    }
+}
+
+/// Takes an exclusive lock on a file that may only be read, which whoever else locks it then waits for.
+fn lock(path: &str) -> Outcome {
+    match sys::open(path, libc::O_RDONLY) {
+        Ok(file) => attempt(libc::SYS_flock, &[fd(&file), (libc::LOCK_EX | libc::LOCK_NB) as usize]),
+        Err(errno) => stopped(errno),
+    }
 }

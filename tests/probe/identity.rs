@@ -83,13 +83,20 @@ fn raise_ambient() -> Outcome {
 
 fn capset_other() -> Outcome {
     // capset(2) on another process than oneself has been refused since 2.6.24; the parent is the nearest other.
-    let parent = call(libc::SYS_getppid, &[]).and_then(|id| u32::try_from(id).map_err(|_| libc::ESRCH)).unwrap_or(0);
+    let parent =
+        call(libc::SYS_getppid, &[]).and_then(|id| u32::try_from(id).map_err(|_| libc::ESRCH)).unwrap_or(0);
     attempt(libc::SYS_capset, &[addr(&[VERSION, parent]), addr(&[0u32; 6])])
 }
 
 fn bounding_left() -> Outcome {
-    let left = (0..64).filter(|&number| call(libc::SYS_prctl, &[libc::PR_CAPBSET_READ as usize, number]) == Ok(1)).count();
-    if left > 0 { succeeded(format!("{left} capabilities in the bounding set")) } else { held("the bounding set is empty") }
+    let left = (0..64)
+        .filter(|&number| call(libc::SYS_prctl, &[libc::PR_CAPBSET_READ as usize, number]) == Ok(1))
+        .count();
+    if left > 0 {
+        succeeded(format!("{left} capabilities in the bounding set"))
+    } else {
+        held("the bounding set is empty")
+    }
 }
 
 /// setfsuid(2) reports the previous id and no error, so the change is read back.
@@ -100,7 +107,9 @@ fn setfsuid() -> Outcome {
         let after = call(libc::SYS_setfsuid, &[usize::MAX]);
         match (before, after) {
             (Err(errno), _) | (_, Err(errno)) => return stopped(errno),
-            (Ok(before), Ok(after)) if before != after => return succeeded(format!("file system user {after}")),
+            (Ok(before), Ok(after)) if before != after => {
+                return succeeded(format!("file system user {after}"));
+            }
             _ => {}
         }
     }

@@ -11,17 +11,23 @@ pub const VERBS: &[Verb] = &[
     verb("add-key", |_| add_key()),
     verb("request-key", |_| past(request_key(), &[libc::ENOKEY])),
     verb("bpf-map", |_| bpf(0, &[1u32, 4, 4, 1])),
-    verb("bpf-program", |_| past(call(libc::SYS_bpf, &[5, addr(&[0u32; 12]), 48]), &[libc::EINVAL, libc::E2BIG])),
+    verb("bpf-program", |_| {
+        past(call(libc::SYS_bpf, &[5, addr(&[0u32; 12]), 48]), &[libc::EINVAL, libc::E2BIG])
+    }),
     verb("perf-event", |_| perf_event()),
     verb("io-uring", |_| attempt(libc::SYS_io_uring_setup, &[1, addr_mut(&mut [0u32; 30])])),
     verb("io-uring-enter", |_| past(call(libc::SYS_io_uring_enter, &[usize::MAX]), &[libc::EBADF])),
     verb("userfaultfd", |_| attempt(libc::SYS_userfaultfd, &[0])),
     verb("userfaultfd-user-mode", |_| attempt(libc::SYS_userfaultfd, &[1])),
     verb("init-module", |_| past(call(libc::SYS_init_module, &[0, 0, 0]), &[libc::EFAULT, libc::ENOEXEC])),
-    verb("finit-module", |_| past(call(libc::SYS_finit_module, &[usize::MAX, 0, 0]), &[libc::EFAULT, libc::EBADF])),
+    verb("finit-module", |_| {
+        past(call(libc::SYS_finit_module, &[usize::MAX, 0, 0]), &[libc::EFAULT, libc::EBADF])
+    }),
     verb("delete-module", |_| past(on_text(libc::SYS_delete_module, "nonexistent"), &[libc::ENOENT])),
     verb("kexec-load", |_| past(call(libc::SYS_kexec_load, &[0, 17, 0, 0]), &[libc::EINVAL])),
-    verb("kexec-file-load", |_| past(call(libc::SYS_kexec_file_load, &[usize::MAX, usize::MAX, 0, 0, 64]), &[libc::EINVAL])),
+    verb("kexec-file-load", |_| {
+        past(call(libc::SYS_kexec_file_load, &[usize::MAX, usize::MAX, 0, 0, 64]), &[libc::EINVAL])
+    }),
     verb("clock-settime", |_| past(call(libc::SYS_clock_settime, &[0, 0]), &[libc::EFAULT])),
     verb("settimeofday", |_| past(call(libc::SYS_settimeofday, &[0, addr(&[i32::MAX, 0])]), &[libc::EINVAL])),
     verb("clock-adjtime", |_| adjust(libc::SYS_clock_adjtime)),
@@ -38,9 +44,13 @@ pub const VERBS: &[Verb] = &[
     verb("ioperm", |_| attempt(libc::SYS_ioperm, &[0x80, 1, 1])),
     verb("modify-ldt", |_| attempt(libc::SYS_modify_ldt, &[1, addr(&[0u32, 0, 0xfffff, 0x51]), 16])),
     verb("personality", |_| attempt(libc::SYS_personality, &[libc::ADDR_NO_RANDOMIZE as usize])),
-    verb("personality-read-implies-exec", |_| attempt(libc::SYS_personality, &[libc::READ_IMPLIES_EXEC as usize])),
+    verb("personality-read-implies-exec", |_| {
+        attempt(libc::SYS_personality, &[libc::READ_IMPLIES_EXEC as usize])
+    }),
     // The kernel reads only 32 bits; a filter that compares 64 sees another number.
-    verb("personality-high-bits", |_| attempt(libc::SYS_personality, &[1 << 32 | libc::ADDR_NO_RANDOMIZE as usize])),
+    verb("personality-high-bits", |_| {
+        attempt(libc::SYS_personality, &[1 << 32 | libc::ADDR_NO_RANDOMIZE as usize])
+    }),
     verb("int80-entry", |_| int80()),
     verb("x32-entry", |_| attempt(0x4000_0000 + libc::SYS_getpid, &[])),
     verb("vhangup", |_| attempt(libc::SYS_vhangup, &[])),
@@ -104,7 +114,13 @@ fn name_to_handle() -> Outcome {
     let mut handle = [0u32; 34];
     handle[0] = 128;
     let mut mount = 0i32;
-    let list = [int(i64::from(libc::AT_FDCWD)), addr(path.as_bytes_with_nul()), addr_mut(&mut handle), addr_mut(&mut mount), 0];
+    let list = [
+        int(i64::from(libc::AT_FDCWD)),
+        addr(path.as_bytes_with_nul()),
+        addr_mut(&mut handle),
+        addr_mut(&mut mount),
+        0,
+    ];
     past(call(libc::SYS_name_to_handle_at, &list), &[libc::EOPNOTSUPP, libc::EOVERFLOW])
 }
 

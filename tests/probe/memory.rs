@@ -37,7 +37,9 @@ fn taken(wanted: usize, got: usize, why: i32) -> Outcome {
         return succeeded(format!("{} MiB", got / MIB));
     }
     match stopped(why) {
-        Outcome::Stopped { detail, errno } => Outcome::Stopped { detail: format!("after {} KiB: {detail}", got / 1024), errno },
+        Outcome::Stopped { detail, errno } => {
+            Outcome::Stopped { detail: format!("after {} KiB: {detail}", got / 1024), errno }
+        }
         other => other,
     }
 }
@@ -64,7 +66,11 @@ fn share_out(size: usize, body: impl Fn(usize) -> i32) -> Outcome {
     for child in &started {
         whole += usize::from(sys::wait(*child) == Ok(sys::Ended::Exited(0)));
     }
-    if whole == 16 { succeeded("sixteen processes") } else { held(format!("{whole} of 16 processes kept theirs")) }
+    if whole == 16 {
+        succeeded("sixteen processes")
+    } else {
+        held(format!("{whole} of 16 processes kept theirs"))
+    }
 }
 
 /// Takes memory and keeps it until all the others have had time to take theirs.
@@ -182,7 +188,10 @@ fn sockets(size: usize) -> Outcome {
         }
         let [one, two] = ends.map(|end| sys::own(int(i64::from(end))));
         for end in [&one, &two] {
-            let _ = call(libc::SYS_setsockopt, &[fd(end), libc::SOL_SOCKET as usize, libc::SO_SNDBUF as usize, addr(&i32::MAX), 4]);
+            let _ = call(
+                libc::SYS_setsockopt,
+                &[fd(end), libc::SOL_SOCKET as usize, libc::SO_SNDBUF as usize, addr(&i32::MAX), 4],
+            );
             held_bytes += fill(end, &block);
         }
         kept.push((one, two));

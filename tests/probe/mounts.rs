@@ -18,7 +18,9 @@ pub const VERBS: &[Verb] = &[
     verb("mount-propagation", |_| judge(mount("", "/", "", libc::MS_SHARED | libc::MS_REC))),
     verb("mount-move", |_| past(mount("/proc", "/tmp", "", libc::MS_MOVE), &[libc::EINVAL])),
     verb("umount", |_| judge(on_path(libc::SYS_umount2, "/proc", libc::MNT_DETACH as usize))),
-    verb("umount-tmp-cover", |_| past(on_path(libc::SYS_umount2, "/tmp", libc::MNT_DETACH as usize), &[libc::EINVAL])),
+    verb("umount-tmp-cover", |_| {
+        past(on_path(libc::SYS_umount2, "/tmp", libc::MNT_DETACH as usize), &[libc::EINVAL])
+    }),
     verb("pivot-root", |_| pivot_root()),
     verb("chroot", |_| judge(on_path(libc::SYS_chroot, "/tmp", 0))),
     verb("fsopen", |_| fsopen("tmpfs")),

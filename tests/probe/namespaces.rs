@@ -1,6 +1,8 @@
 //! New namespaces and those of others, by every call that makes or enters one.
 
-use crate::outcome::{Outcome, Verb, attempt, held, judge, past, stopped, succeeded, unsupported, verb, words};
+use crate::outcome::{
+    Outcome, Verb, attempt, held, judge, past, stopped, succeeded, unsupported, verb, words,
+};
 use crate::sys::{self, Answer, addr, call, fd};
 
 const NEW_USER: usize = libc::CLONE_NEWUSER as usize;
@@ -16,7 +18,9 @@ pub const VERBS: &[Verb] = &[
     verb("unshare-uts", |_| attempt(libc::SYS_unshare, &[libc::CLONE_NEWUTS as usize])),
     verb("unshare-cgroup", |_| attempt(libc::SYS_unshare, &[libc::CLONE_NEWCGROUP as usize])),
     verb("unshare-time", |_| attempt(libc::SYS_unshare, &[NEW_TIME])),
-    verb("unshare-user-and-all", |_| attempt(libc::SYS_unshare, &[NEW_USER | (libc::CLONE_NEWNS | libc::CLONE_NEWNET) as usize])),
+    verb("unshare-user-and-all", |_| {
+        attempt(libc::SYS_unshare, &[NEW_USER | (libc::CLONE_NEWNS | libc::CLONE_NEWNET) as usize])
+    }),
     verb("clone-user", |_| clone(NEW_USER)),
     verb("clone-mount", |_| clone(libc::CLONE_NEWNS as usize)),
     verb("clone-pid", |_| clone(libc::CLONE_NEWPID as usize)),

@@ -15,12 +15,18 @@ pub const VERBS: &[Verb] = &[
     verb("udp-unconnected", |args| with_address(args, udp_unconnected)),
     verb("tcp-fast-open", |args| with_address(args, fast_open)),
     verb("broadcast", |args| with_address(args, broadcast)),
-    verb("ping-socket", |_| attempt(libc::SYS_socket, &[libc::AF_INET as usize, libc::SOCK_DGRAM as usize, 1])),
+    verb("ping-socket", |_| {
+        attempt(libc::SYS_socket, &[libc::AF_INET as usize, libc::SOCK_DGRAM as usize, 1])
+    }),
     verb("raw-icmp", |_| attempt(libc::SYS_socket, &[libc::AF_INET as usize, libc::SOCK_RAW as usize, 1])),
     verb("raw-icmp6", |_| attempt(libc::SYS_socket, &[libc::AF_INET6 as usize, libc::SOCK_RAW as usize, 58])),
     verb("raw-ip", |_| attempt(libc::SYS_socket, &[libc::AF_INET as usize, libc::SOCK_RAW as usize, 255])),
-    verb("packet", |_| attempt(libc::SYS_socket, &[libc::AF_PACKET as usize, libc::SOCK_RAW as usize, 0x0300])),
-    verb("packet-datagram", |_| attempt(libc::SYS_socket, &[libc::AF_PACKET as usize, libc::SOCK_DGRAM as usize, 0x0300])),
+    verb("packet", |_| {
+        attempt(libc::SYS_socket, &[libc::AF_PACKET as usize, libc::SOCK_RAW as usize, 0x0300])
+    }),
+    verb("packet-datagram", |_| {
+        attempt(libc::SYS_socket, &[libc::AF_PACKET as usize, libc::SOCK_DGRAM as usize, 0x0300])
+    }),
     verb("sctp", |_| attempt(libc::SYS_socket, &[libc::AF_INET as usize, libc::SOCK_STREAM as usize, 132])),
     verb("mptcp", |_| attempt(libc::SYS_socket, &[libc::AF_INET as usize, libc::SOCK_STREAM as usize, 262])),
     verb("listen", |args| with_address(args, listen)),
@@ -138,7 +144,9 @@ fn netlink(kind: u16, flags: u16, body: &[u8]) -> Outcome {
     message.extend((flags | 5).to_ne_bytes()); // request, acknowledge
     message.extend([0u8; 8]);
     message.extend(body);
-    if let Err(errno) = call(libc::SYS_sendto, &[fd(&socket), message.as_ptr() as usize, message.len(), 0, 0, 0]) {
+    if let Err(errno) =
+        call(libc::SYS_sendto, &[fd(&socket), message.as_ptr() as usize, message.len(), 0, 0, 0])
+    {
         return stopped(errno);
     }
     let mut answer = [0u8; 1024];

@@ -95,7 +95,10 @@ pub fn any_of<'a>(ways: impl IntoIterator<Item = (&'a str, Answer)>) -> Outcome 
 
 /// The argument at `index`, for verbs that need one.
 pub fn need(arguments: &[String], index: usize) -> Result<&str, Outcome> {
-    arguments.get(index).map(String::as_str).ok_or_else(|| unsupported(format!("argument {} is missing", index + 1)))
+    arguments
+        .get(index)
+        .map(String::as_str)
+        .ok_or_else(|| unsupported(format!("argument {} is missing", index + 1)))
 }
 
 /// The number at `index`.

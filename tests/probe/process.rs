@@ -1,6 +1,8 @@
 //! Other processes: tracing, reading, signalling, stealing descriptors, scheduling and limits.
 
-use crate::outcome::{Outcome, Verb, attempt, flatten, held, judge, number, past, stopped, succeeded, unsupported, verb, words};
+use crate::outcome::{
+    Outcome, Verb, attempt, flatten, held, judge, number, past, stopped, succeeded, unsupported, verb, words,
+};
 use crate::sys::{self, Ended, addr, addr_mut, call, fd};
 
 /// The verbs of this file. Those that take a process id are given one that the jail should not be able to name.
@@ -18,14 +20,24 @@ pub const VERBS: &[Verb] = &[
     verb("pidfd-getfd", |_| on_sibling(|pid| on_pidfd(pid, libc::SYS_pidfd_getfd))),
     verb("pidfd-getfd-init", |_| judge(on_pidfd(1, libc::SYS_pidfd_getfd))),
     verb("signal-init", |_| attempt(libc::SYS_kill, &[1, 0])),
+    verb("slow-init-down", |_| attempt(libc::SYS_setpriority, &[0, 1, 19])),
+    verb("limit-init", |_| {
+        attempt(libc::SYS_prlimit64, &[1, libc::RLIMIT_NOFILE as usize, addr(&[64u64; 2])])
+    }),
     verb("kill-init", |_| kill_init()),
     verb("signal-host", |args| flatten(number(args, 0).map(|pid| attempt(libc::SYS_kill, &[pid, 0])))),
     verb("tgkill-host", |args| flatten(number(args, 0).map(|pid| attempt(libc::SYS_tgkill, &[pid, pid, 0])))),
-    verb("pidfd-open-host", |args| flatten(number(args, 0).map(|pid| attempt(libc::SYS_pidfd_open, &[pid, 0])))),
+    verb("pidfd-open-host", |args| {
+        flatten(number(args, 0).map(|pid| attempt(libc::SYS_pidfd_open, &[pid, 0])))
+    }),
     verb("prlimit-host", |args| flatten(number(args, 0).map(prlimit))),
     verb("affinity-host", |args| flatten(number(args, 0).map(affinity))),
-    verb("priority-host", |args| flatten(number(args, 0).map(|pid| attempt(libc::SYS_setpriority, &[0, pid, 5])))),
-    verb("migrate-pages", |_| past(call(libc::SYS_migrate_pages, &[0, 64, addr(&[0u64; 1]), addr(&[0u64; 1])]), &[libc::EINVAL])),
+    verb("priority-host", |args| {
+        flatten(number(args, 0).map(|pid| attempt(libc::SYS_setpriority, &[0, pid, 5])))
+    }),
+    verb("migrate-pages", |_| {
+        past(call(libc::SYS_migrate_pages, &[0, 64, addr(&[0u64; 1]), addr(&[0u64; 1])]), &[libc::EINVAL])
+    }),
     verb("sched-fifo", |_| scheduler(libc::SCHED_FIFO, 1)),
     verb("sched-round-robin", |_| scheduler(libc::SCHED_RR, 1)),
     verb("sched-deadline", |_| deadline()),
@@ -33,7 +45,9 @@ pub const VERBS: &[Verb] = &[
     verb("io-priority", |_| attempt(libc::SYS_ioprio_set, &[1, 0, 1 << 13])),
     verb("rlimit-raise", |_| raise_limits()),
     verb("lock-memory", |_| lock_memory()),
-    verb("lock-all", |_| attempt(libc::SYS_mlockall, &[libc::MCL_FUTURE as usize | libc::MCL_CURRENT as usize])),
+    verb("lock-all", |_| {
+        attempt(libc::SYS_mlockall, &[libc::MCL_FUTURE as usize | libc::MCL_CURRENT as usize])
+    }),
     verb("dump-core", |_| dump_core()),
 ];
 
@@ -63,7 +77,12 @@ fn on_pidfd(pid: usize, number: i64) -> sys::Answer {
 }
 
 fn suspend_seccomp() -> Outcome {
-    on_sibling(|pid| call(libc::SYS_ptrace, &[libc::PTRACE_SEIZE as usize, pid, 0, libc::PTRACE_O_SUSPEND_SECCOMP as usize]))
+    on_sibling(|pid| {
+        call(
+            libc::SYS_ptrace,
+            &[libc::PTRACE_SEIZE as usize, pid, 0, libc::PTRACE_O_SUSPEND_SECCOMP as usize],
+        )
+    })
 }
 
 static SECRET: [u8; 8] = *b"in mind.";
@@ -129,11 +148,19 @@ fn deadline() -> Outcome {
 }
 
 fn raise_limits() -> Outcome {
-    let kinds = [libc::RLIMIT_NOFILE, libc::RLIMIT_CORE, libc::RLIMIT_MEMLOCK, libc::RLIMIT_MSGQUEUE, libc::RLIMIT_RTPRIO];
+    let kinds = [
+        libc::RLIMIT_NOFILE,
+        libc::RLIMIT_CORE,
+        libc::RLIMIT_MEMLOCK,
+        libc::RLIMIT_MSGQUEUE,
+        libc::RLIMIT_RTPRIO,
+    ];
     let mut last = held("every limit is infinite already");
     for kind in kinds {
         let mut limit = [0u64; 2];
-        if call(libc::SYS_prlimit64, &[0, kind as usize, 0, addr_mut(&mut limit)]).is_err() || limit[1] == u64::MAX {
+        if call(libc::SYS_prlimit64, &[0, kind as usize, 0, addr_mut(&mut limit)]).is_err()
+            || limit[1] == u64::MAX
+        {
             continue;
         }
         limit[1] += 1;

@@ -25,7 +25,9 @@ pub const VERBS: &[Verb] = &[
     verb("proc-1-exe-write", |_| past(sys::open("/proc/1/exe", libc::O_WRONLY), &[libc::ETXTBSY])),
     verb("proc-1-exe-read", |_| judge(sys::open("/proc/1/exe", libc::O_RDONLY))),
     verb("see-other-processes", |args| flatten(need(args, 0).map(see_process))),
-    verb("read-other-environ", |args| flatten(need(args, 0).map(|pid| read(&format!("/proc/{pid}/environ"))))),
+    verb("read-other-environ", |args| {
+        flatten(need(args, 0).map(|pid| read(&format!("/proc/{pid}/environ"))))
+    }),
     verb("oom-score-lower", |_| oom_score_lower()),
     verb("sys-read", |_| judge(sys::open("/sys/kernel", libc::O_RDONLY))),
     verb("sys-write", |_| open_any(&SYS_FILES, libc::O_WRONLY)),
@@ -82,7 +84,8 @@ fn see_process(pid: &str) -> Outcome {
     if std::fs::read(format!("/proc/{pid}/stat")).is_ok() {
         return succeeded(format!("the state of process {pid}"));
     }
-    let listed = std::fs::read_dir("/proc").is_ok_and(|mut list| list.any(|e| e.is_ok_and(|e| e.file_name() == pid)));
+    let listed =
+        std::fs::read_dir("/proc").is_ok_and(|mut list| list.any(|e| e.is_ok_and(|e| e.file_name() == pid)));
     if listed { succeeded(format!("process {pid} is listed")) } else { stopped(libc::ENOENT) }
 }
 
@@ -119,11 +122,17 @@ fn host_name(name: &str) -> Outcome {
 /// Whether the clock since boot runs ahead of the seconds given: then it is the host's.
 fn uptime(seconds: &str) -> Outcome {
     let mut time = [0i64; 2];
-    if let Err(errno) = sys::call(libc::SYS_clock_gettime, &[libc::CLOCK_BOOTTIME as usize, sys::addr_mut(&mut time)]) {
+    if let Err(errno) =
+        sys::call(libc::SYS_clock_gettime, &[libc::CLOCK_BOOTTIME as usize, sys::addr_mut(&mut time)])
+    {
         return stopped(errno);
     }
     let limit = seconds.parse().unwrap_or(i64::MAX);
-    if time[0] >= limit { succeeded(format!("{} s since boot", time[0])) } else { held("the clock is the jail's own") }
+    if time[0] >= limit {
+        succeeded(format!("{} s since boot", time[0]))
+    } else {
+        held("the clock is the jail's own")
+    }
 }
 
 fn environment(name: &str) -> Outcome {

@@ -1,7 +1,9 @@
 //! Sockets that do not speak IP: families with a history, netlink's protocols, Unix sockets of the host, and
 //! descriptors passed over standard streams.
 
-use crate::outcome::{Outcome, Verb, attempt, flatten, held, need, past, stopped, succeeded, unsupported, verb, words};
+use crate::outcome::{
+    Outcome, Verb, attempt, flatten, held, need, past, stopped, succeeded, unsupported, verb, words,
+};
 use crate::sys::{self, addr, call, fd};
 
 /// The verbs of this file.
@@ -20,7 +22,9 @@ pub const VERBS: &[Verb] = &[
     verb("netlink-xfrm", |_| netlink(libc::NETLINK_XFRM)),
     verb("netlink-connector", |_| netlink(libc::NETLINK_CONNECTOR)),
     verb("netlink-crypto", |_| netlink(libc::NETLINK_CRYPTO)),
-    verb("netlink-high-bits", |_| socket(libc::AF_NETLINK as usize, libc::SOCK_RAW as usize, 1 << 32 | libc::NETLINK_NETFILTER as usize)),
+    verb("netlink-high-bits", |_| {
+        socket(libc::AF_NETLINK as usize, libc::SOCK_RAW as usize, 1 << 32 | libc::NETLINK_NETFILTER as usize)
+    }),
     verb("abstract-socket", |args| flatten(need(args, 0).map(|name| unix(&format!("\0{name}"))))),
     verb("path-socket", |args| flatten(need(args, 0).map(unix))),
     verb("pass-descriptor-by-stdout", |_| pass_descriptor()),

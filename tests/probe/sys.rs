@@ -48,7 +48,10 @@ pub fn int(value: i64) -> usize {
 pub fn open_at(directory: i32, path: &str, flags: i32, mode: u32) -> Result<OwnedFd, i32> {
     let path = text(path);
     let flags = int(i64::from(flags | libc::O_CLOEXEC));
-    let number = call(libc::SYS_openat, &[int(i64::from(directory)), addr(path.as_bytes_with_nul()), flags, mode as usize])?;
+    let number = call(
+        libc::SYS_openat,
+        &[int(i64::from(directory)), addr(path.as_bytes_with_nul()), flags, mode as usize],
+    )?;
     Ok(own(number))
 }
 
@@ -138,7 +141,9 @@ pub fn execve(path: &str, arguments: &[&str]) -> i32 {
     let mut pointers: Vec<usize> = words.iter().map(|word| word.as_ptr() as usize).collect();
     pointers.push(0);
     let empty = [0usize; 1];
-    call(libc::SYS_execve, &[path.as_ptr() as usize, pointers.as_ptr() as usize, addr(&empty)]).err().unwrap_or(0)
+    call(libc::SYS_execve, &[path.as_ptr() as usize, pointers.as_ptr() as usize, addr(&empty)])
+        .err()
+        .unwrap_or(0)
 }
 
 /// Replaces this process by an open file; returns only the error number.

@@ -8,12 +8,24 @@ pub const VERBS: &[Verb] = &[
     verb("tiocsti", |_| type_on(libc::TIOCSTI as usize)),
     // The kernel reads 32 bits of the request; a filter that compares 64 sees another number (CVE-2019-10063).
     verb("tiocsti-high-bits", |_| type_on(1 << 32 | libc::TIOCSTI as usize)),
-    verb("tioclinux", |_| past(call(libc::SYS_ioctl, &[0, libc::TIOCLINUX as usize, addr(&[0xffu8])]), &[libc::ENOTTY, libc::EINVAL])),
-    verb("tioclinux-high-bits", |_| past(call(libc::SYS_ioctl, &[0, 1 << 32 | libc::TIOCLINUX as usize, addr(&[0xffu8])]), &[libc::ENOTTY, libc::EINVAL])),
+    verb("tioclinux", |_| {
+        past(
+            call(libc::SYS_ioctl, &[0, libc::TIOCLINUX as usize, addr(&[0xffu8])]),
+            &[libc::ENOTTY, libc::EINVAL],
+        )
+    }),
+    verb("tioclinux-high-bits", |_| {
+        past(
+            call(libc::SYS_ioctl, &[0, 1 << 32 | libc::TIOCLINUX as usize, addr(&[0xffu8])]),
+            &[libc::ENOTTY, libc::EINVAL],
+        )
+    }),
     verb("controlling-terminal", |_| controlling_terminal()),
     verb("steal-terminal", |_| steal_terminal()),
     verb("line-discipline", |_| attempt(libc::SYS_ioctl, &[0, libc::TIOCSETD as usize, addr(&0u32)])),
-    verb("console-redirect", |_| past(call(libc::SYS_ioctl, &[0, libc::TIOCCONS as usize, 0]), &[libc::EINVAL, libc::EBUSY])),
+    verb("console-redirect", |_| {
+        past(call(libc::SYS_ioctl, &[0, libc::TIOCCONS as usize, 0]), &[libc::EINVAL, libc::EBUSY])
+    }),
     verb("open-terminal-by-name", |_| open_by_name()),
 ];
 

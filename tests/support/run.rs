@@ -22,8 +22,8 @@ const START: Duration = Duration::from_secs(30);
 /// How long a drain and teardown may take.
 const STOP: Duration = Duration::from_secs(30);
 
-/// The kernel's name of the set-up helper, which a payload has until it is executed.
-const HELPER: &str = "gaoler-jail-exe";
+/// The kernel's names of the helper while it sets up and when it is process 1; a payload has one until it is executed.
+const HELPER: [&str; 2] = ["gaoler-jail-exe", "gaoler-init"];
 
 /// The most of the log that is kept, in bytes.
 const LOG_MAX: usize = 4 << 20;
@@ -274,7 +274,7 @@ impl Run {
     #[must_use]
     pub fn instances(&self) -> Vec<Instance> {
         let mut jails = self.jails();
-        jails.retain(|jail| !jail.server.comm.starts_with(HELPER));
+        jails.retain(|jail| !HELPER.contains(&jail.server.comm.as_str()));
         jails
     }
 
@@ -302,7 +302,7 @@ impl Run {
     #[must_use]
     pub fn spares(&self) -> Vec<Instance> {
         let mut jails = self.jails();
-        jails.retain(|jail| jail.server.comm.starts_with(HELPER));
+        jails.retain(|jail| HELPER.contains(&jail.server.comm.as_str()));
         jails
     }
 

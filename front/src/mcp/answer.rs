@@ -86,8 +86,8 @@ impl Drop for Waiting {
 }
 
 impl Exchange {
-    /// Waits for the first frame and answers.
-    pub(crate) async fn respond(self, around: &Surroundings) -> Response<Body> {
+    /// Waits for the first frame and answers, by an event stream in any case if the client prefers one.
+    pub(crate) async fn respond(self, around: &Surroundings, prefers_events: bool) -> Response<Body> {
         let started = Instant::now();
         let quiet = Duration::from_millis(around.limits.keep_alive_ms);
         let (outlet, answers) = (self.outlet.clone(), self.answers);
@@ -95,9 +95,12 @@ impl Exchange {
         let first = tokio::time::timeout(quiet, outlet.next()).await;
         let Some(exchange) = waiting.0.take() else { return bare(StatusCode::INTERNAL_SERVER_ERROR) };
         match first {
-            Ok(Some(Item { frame, last: true, .. })) if answers == 1 => {
+            Ok(Some(Item { frame, last: true, event })) if answers == 1 => {
                 around.metrics.answered(started.elapsed());
                 let status = if exchange.modern { status_of(&frame) } else { 200 };
+                if prefers_events && status == 200 {
+                    return exchange.stream(Some(Item { frame, last: true, event }), quiet);
+                }
                 json(status, frame)
             }
             Ok(item) => exchange.stream(item, quiet),

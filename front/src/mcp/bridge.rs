@@ -79,6 +79,11 @@ impl Bridge {
         self.streams.borrow().len()
     }
 
+    /// How many of them will have an answer.
+    pub(crate) fn pending(&self) -> usize {
+        self.streams.borrow().values().filter(|stream| !stream.endless).count()
+    }
+
     /// Passes on one request.
     ///
     /// # Errors
@@ -111,7 +116,9 @@ impl Bridge {
                         return self.fail("the hosted server does not read its input and was stopped");
                     }
                 }
-                Action::ToClient { call: Some(call), frame, last } => self.to_client(call, frame.into(), last),
+                Action::ToClient { call: Some(call), frame, last } => {
+                    self.to_client(call, frame.into(), last)
+                }
                 Action::ToClient { call: None, .. } => self.server.around.metrics.withheld.add(1),
                 Action::Close(call) => {
                     if let Some(stream) = self.streams.borrow_mut().remove(&call.0) {
@@ -119,7 +126,11 @@ impl Bridge {
                     }
                 }
                 Action::Unusable(why) => {
-                    crate::log::line(format_args!("{}: cannot be bridged: {}", self.server.name, crate::log::quote(why.as_bytes())));
+                    crate::log::line(format_args!(
+                        "{}: cannot be bridged: {}",
+                        self.server.name,
+                        crate::log::quote(why.as_bytes())
+                    ));
                     self.instance.stop();
                 }
             }

@@ -13,7 +13,9 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
             Ok(length) => filled += length,
             Err(rustix::io::Errno::INTR) => {}
             Err(e) => {
-                log::line(format_args!("the kernel gives no random bytes ({e}): stopped, because ids must not be guessable"));
+                log::line(format_args!(
+                    "the kernel gives no random bytes ({e}): stopped, because ids must not be guessable"
+                ));
                 std::process::exit(1);
             }
         }

@@ -21,19 +21,45 @@ const METHOD: &str = "mcp-method";
 const NAME: &str = "mcp-name";
 const PARAM_PREFIX: &str = "mcp-param-";
 
-/// Whether the client takes this media type.
-pub(crate) fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
-    let ranges = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
-    ranges.into_iter().any(|range| {
+/// What a client takes as an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Accepted {
+    /// application/json
+    pub(crate) json: bool,
+    /// text/event-stream
+    pub(crate) events: bool,
+    /// event streams weigh more than JSON, or as much and stand first
+    pub(crate) prefers_events: bool,
+}
+
+/// Reads `Accept` (RFC 9110, section 12.5.1).
+pub(crate) fn accepted(headers: &HeaderMap) -> Accepted {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let (mut json, mut events) = (None, None);
+    for (place, range) in values.flat_map(|value| value.split(',')).enumerate() {
         let mut parts = range.split(';').map(str::trim);
-        let Some((left, right)) = parts.next().and_then(|essence| essence.split_once('/')) else { return false };
-        let refused = parts.any(|parameter| {
-            let weight = parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="));
-            weight.is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q == 0.0))
-        });
-        let fits = |have: &str, want: &str| have == "*" || have.eq_ignore_ascii_case(want);
-        !refused && fits(left, kind) && fits(right, subtype)
-    })
+        let essence = parts.next().unwrap_or_default();
+        let q =
+            parts.find_map(|parameter| parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q=")));
+        let weight = q.map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0));
+        if weight <= 0.0 {
+            continue;
+        }
+        let is = |media: &str| essence.eq_ignore_ascii_case(media);
+        if is("application/json") || is("application/*") || is("*/*") {
+            json.get_or_insert((weight, place));
+        }
+        if is("text/event-stream") || is("text/*") || is("*/*") {
+            events.get_or_insert((weight, place));
+        }
+    }
+    let prefers_events = match (json, events) {
+        (Some((json, json_place)), Some((events, place))) => {
+            events > json || (events == json && place < json_place)
+        }
+        (json, events) => json.is_none() && events.is_some(),
+    };
+    Accepted { json: json.is_some(), events: events.is_some(), prefers_events }
 }
 
 /// Whether the body is said to be JSON.
@@ -70,7 +96,8 @@ pub(crate) fn mirror(headers: &HeaderMap, view: &View<'_>, tools: &Tools) -> Res
         Some(_) => {}
     }
     if let Some(expected) = name_in_body(view) {
-        let value = text(headers, NAME)?.ok_or_else(|| format!("the header Mcp-Name is missing for {method}"))?;
+        let value =
+            text(headers, NAME)?.ok_or_else(|| format!("the header Mcp-Name is missing for {method}"))?;
         if decode(value).ok_or("the header Mcp-Name has broken base64")? != expected {
             return Err("the header Mcp-Name does not match the name in the body".to_owned());
         }
@@ -86,7 +113,7 @@ pub(crate) fn mirror(headers: &HeaderMap, view: &View<'_>, tools: &Tools) -> Res
 }
 
 /// One `Mcp-Param-*` header against the argument that it mirrors.
-fn param(headers: &HeaderMap, header: &str, argument: Option<String>) -> Result<(), String> {
+fn param(headers: &HeaderMap, header: &str, argument: Option<Argument>) -> Result<(), String> {
     let name = format!("{PARAM_PREFIX}{}", header.to_ascii_lowercase());
     match (text(headers, &name)?, argument) {
         (None, None) => Ok(()),
@@ -94,17 +121,32 @@ fn param(headers: &HeaderMap, header: &str, argument: Option<String>) -> Result<
         (None, Some(_)) => Err(format!("the header {name} is missing")),
         (Some(value), Some(expected)) => {
             let value = decode(value).ok_or_else(|| format!("the header {name} has broken base64"))?;
-            if value == expected.as_str() {
+            if value == expected.text.as_str() || (expected.is_number && same_number(&value, &expected.text))
+            {
                 return Ok(());
             }
-            // 1.0 and 1 are one number; a client and its JSON library may write it either way.
-            let same = match (value.parse::<f64>(), expected.parse::<f64>()) {
-                (Ok(a), Ok(b)) => a.total_cmp(&b).is_eq(),
-                _ => false,
-            };
-            if same { Ok(()) } else { Err(format!("the header {name} does not match the argument in the body")) }
+            Err(format!("the header {name} does not match the argument in the body"))
         }
     }
+}
+
+/// 1.0 and 1 are one number; a client and its JSON library may write it either way. Whole numbers are compared in full,
+/// since a double takes neighbours beyond 2^53 for one.
+fn same_number(a: &str, b: &str) -> bool {
+    if let (Ok(a), Ok(b)) = (a.parse::<i128>(), b.parse::<i128>()) {
+        return a == b;
+    }
+    match (a.parse::<f64>(), b.parse::<f64>()) {
+        (Ok(a), Ok(b)) => a.is_finite() && a.total_cmp(&b).is_eq(),
+        _ => false,
+    }
+}
+
+/// An argument as a header carries it.
+struct Argument {
+    text: String,
+    /// a number may be written in several ways, a text or a truth in one
+    is_number: bool,
 }
 
 /// What `Mcp-Name` has to say for this request, if anything.
@@ -119,8 +161,8 @@ fn name_in_body<'a>(view: &View<'a>) -> Option<Cow<'a, str>> {
     string(member?.get())
 }
 
-/// The argument at a path, as the text that a header carries; none when it is absent, null or no primitive.
-fn argument(view: &View<'_>, path: &[String]) -> Option<String> {
+/// The argument at a path; none when it is absent, null or no primitive.
+fn argument(view: &View<'_>, path: &[String]) -> Option<Argument> {
     let mut raw: &RawValue = view.look.params.arguments?;
     let mut members: std::collections::HashMap<String, &RawValue>;
     for key in path {
@@ -128,8 +170,9 @@ fn argument(view: &View<'_>, path: &[String]) -> Option<String> {
         raw = members.get(key.as_str()).copied()?;
     }
     match raw.get().as_bytes().first()? {
-        b'"' => string(raw.get()).map(Cow::into_owned),
-        b't' | b'f' | b'-' | b'0'..=b'9' => Some(raw.get().to_owned()),
+        b'"' => string(raw.get()).map(|text| Argument { text: text.into_owned(), is_number: false }),
+        b't' | b'f' => Some(Argument { text: raw.get().to_owned(), is_number: false }),
+        b'-' | b'0'..=b'9' => Some(Argument { text: raw.get().to_owned(), is_number: true }),
         _ => None,
     }
 }
@@ -148,7 +191,7 @@ fn base64(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let chunks = text.as_bytes().len() / 4;
+    let chunks = text.len() / 4;
     for (index, chunk) in text.as_bytes().chunks(4).enumerate() {
         let padding = chunk.iter().rev().take_while(|b| **b == b'=').count();
         if padding > 2 || (padding > 0 && index + 1 != chunks) {

@@ -8,7 +8,8 @@ use super::*;
 fn map(pairs: &[(&str, &str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
-        headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        headers
+            .append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
     }
     headers
 }
@@ -25,12 +26,24 @@ fn check(pairs: &[(&str, &str)], body: &str) -> Result<(), String> {
 
 #[test]
 fn accept_is_read_with_ranges_and_weights() {
-    let takes = |accept: &str| accepts(&map(&[("accept", accept)]), "text", "event-stream");
+    let read = |accept: &str| accepted(&map(&[("accept", accept)]));
     for yes in ["text/event-stream", "application/json, TEXT/Event-Stream;q=0.5", "*/*", "text/*"] {
-        assert!(takes(yes), "{yes}");
+        assert!(read(yes).events, "{yes}");
     }
     for no in ["application/json", "text/event-stream;q=0", "", "text/event-streams"] {
-        assert!(!takes(no), "{no}");
+        assert!(!read(no).events, "{no}");
+    }
+    assert!(read("*/*").json && !read("text/*").json);
+}
+
+#[test]
+fn the_client_says_what_it_prefers() {
+    let prefers = |accept: &str| accepted(&map(&[("accept", accept)])).prefers_events;
+    for events in ["text/event-stream, application/json", "application/json;q=0.5, text/event-stream"] {
+        assert!(prefers(events), "{events}");
+    }
+    for json in ["application/json, text/event-stream", "*/*", "text/event-stream;q=0.1, application/json"] {
+        assert!(!prefers(json), "{json}");
     }
 }
 
@@ -62,12 +75,16 @@ fn annotated_arguments_must_match() {
     let call = |arguments: &str, pairs: &[(&str, &str)]| {
         let mut all = vec![("mcp-method", "tools/call"), ("mcp-name", "t")];
         all.extend_from_slice(pairs);
-        let body = format!(r#"{{"id":1,"method":"tools/call","params":{{"name":"t","arguments":{arguments}}}}}"#);
+        let body =
+            format!(r#"{{"id":1,"method":"tools/call","params":{{"name":"t","arguments":{arguments}}}}}"#);
         check(&all, &body).is_ok()
     };
     assert!(call(r#"{"region":"eu"}"#, &[("Mcp-Param-Region", "eu")]));
     assert!(call(r#"{"region":null}"#, &[]));
     assert!(call(r#"{"deep":{"n":1.0}}"#, &[("mcp-param-n", "1")]));
+    assert!(!call(r#"{"region":"1.0"}"#, &[("mcp-param-region", "1")]), "a text is not a number");
+    assert!(!call(r#"{"deep":{"n":9007199254740992}}"#, &[("mcp-param-n", "9007199254740993")]));
+    assert!(!call(r#"{"deep":{"n":1e999}}"#, &[("mcp-param-n", "inf")]));
     assert!(call("{}", &[("mcp-param-unknown", "x")]));
     assert!(!call(r#"{"region":"eu"}"#, &[]));
     assert!(!call(r#"{"region":"eu"}"#, &[("mcp-param-region", "us")]));

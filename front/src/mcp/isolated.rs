@@ -74,7 +74,11 @@ impl Isolated {
             Ok(Err(_)) => Err(failed("the session has ended".to_owned())),
             Err(_) => {
                 instance.stop();
-                Err(Failure::new(504, INTERNAL, "the hosted server did not answer initialize in time and was stopped"))
+                Err(Failure::new(
+                    504,
+                    INTERNAL,
+                    "the hosted server did not answer initialize in time and was stopped",
+                ))
             }
         }
     }
@@ -95,9 +99,9 @@ impl Isolated {
             return Err(Failure::new(404, NO_SESSION, "the session has ended"));
         }
         let answer = self.greet().await;
-        let welcome = answer.as_ref().is_ok_and(|frame| {
-            Envelope::parse(frame).is_ok_and(|envelope| envelope.kind == Kind::Result)
-        });
+        let welcome = answer
+            .as_ref()
+            .is_ok_and(|frame| Envelope::parse(frame).is_ok_and(|envelope| envelope.kind == Kind::Result));
         if !welcome {
             if let Err(failure) = &answer
                 && failure.retry_after.is_some()
@@ -233,7 +237,8 @@ impl Place {
         match (envelope.kind, envelope.method.as_ref()) {
             (_, "notifications/progress") => {
                 let token = Look::into(envelope.params).ok().and_then(|look| look.params.progress_token);
-                let call = token.and_then(|raw| Key::of(raw.get())).and_then(|key| session.call_of_token(&key));
+                let call =
+                    token.and_then(|raw| Key::of(raw.get())).and_then(|key| session.call_of_token(&key));
                 call.map_or(Self::Apart, Self::Call)
             }
             (Kind::Request, _) | (_, "notifications/message" | "notifications/cancelled") => Self::Newest,

@@ -14,7 +14,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use super::answer::{self, Exchange};
 use super::backend::Backend;
 use super::entropy;
-use super::headers;
+use super::headers::{self, Accepted};
 use super::isolated::Isolated;
 use super::server::Server;
 use super::session::{Post, Principal, Session};
@@ -36,6 +36,8 @@ pub(crate) struct Caller<'a> {
     pub(crate) principal: &'a Principal,
     /// the request's headers
     pub(crate) headers: &'a HeaderMap,
+    /// what it takes as an answer
+    pub(crate) accepted: Accepted,
 }
 
 /// A POST of a session, or one that opens it.
@@ -56,8 +58,11 @@ pub(crate) async fn post(
     match view.envelope.kind {
         Kind::Request => {
             let post = session.post();
+            if caller.accepted.prefers_events {
+                post.name_events();
+            }
             one(&session, &post, body, view).await?;
-            Ok(exchange(&session, post, 1).respond(&server.around).await)
+            Ok(exchange(&session, post, 1).respond(&server.around, caller.accepted.prefers_events).await)
         }
         Kind::Notification | Kind::Result | Kind::Error => {
             session.backend.pass(&session, body, view);
@@ -86,7 +91,11 @@ async fn one(session: &Rc<Session>, post: &Rc<Post>, frame: &Bytes, view: &View<
 ///
 /// # Errors
 /// What is wrong with them.
-pub(crate) async fn many(server: &Server, caller: &Caller<'_>, body: &Bytes) -> Result<Response<Body>, Failure> {
+pub(crate) async fn many(
+    server: &Server,
+    caller: &Caller<'_>,
+    body: &Bytes,
+) -> Result<Response<Body>, Failure> {
     let session = &find(server, caller)?;
     let refuse = |why: &str| Failure::new(400, INVALID_REQUEST, why);
     if !version::has_batches(&session.version()) {
@@ -119,17 +128,18 @@ pub(crate) async fn many(server: &Server, caller: &Caller<'_>, body: &Bytes) -> 
     if answers == 0 {
         return Ok(answer::bare(StatusCode::ACCEPTED));
     }
-    Ok(exchange(session, post, answers).respond(&session.server.around).await)
+    Ok(exchange(session, post, answers).respond(&session.server.around, caller.accepted.prefers_events).await)
 }
 
 /// The session that the headers name.
 fn find(server: &Server, caller: &Caller<'_>) -> Result<Rc<Session>, Failure> {
     let refuse = |why: String| Failure::new(400, REFUSED, why);
     let id = headers::text(caller.headers, headers::SESSION_ID).map_err(refuse)?;
-    let id = id.ok_or_else(|| refuse("the header Mcp-Session-Id is missing; start with initialize".to_owned()))?;
+    let id =
+        id.ok_or_else(|| refuse("the header Mcp-Session-Id is missing; start with initialize".to_owned()))?;
     let session = server.session(id).filter(|session| session.principal == *caller.principal);
-    let session =
-        session.ok_or_else(|| Failure::new(404, NO_SESSION, "there is no such session; start with initialize"))?;
+    let session = session
+        .ok_or_else(|| Failure::new(404, NO_SESSION, "there is no such session; start with initialize"))?;
     if let Some(version) = headers::text(caller.headers, headers::PROTOCOL_VERSION).map_err(refuse)?
         && !version::is_known(version)
     {
@@ -165,22 +175,9 @@ async fn open(
         let why = "the header MCP-Protocol-Version does not match protocolVersion in the body";
         return Err(Failure::new(400, INVALID_REQUEST, why));
     }
-    server.make_room(caller.principal)?;
+    let _opening = server.make_room(caller.principal)?;
     let raw_id = view.envelope.id.unwrap_or("null");
-    let result = match server.mode {
-        SessionMode::Isolated => open_isolated(server, caller, frame, raw_id).await,
-        SessionMode::Shared => open_shared(server, caller, raw_id, &wanted).await,
-    };
-    // A server that only knows the modern era refuses initialize, or dies of it.
-    let translate = match &result {
-        Ok((_, welcome)) => !is_welcome(welcome),
-        Err(failure) => failure.retry_after.is_none(),
-    };
-    let known_modern = server.status.borrow().modern == Some(true);
-    let (session, welcome) = match result {
-        result if !(translate && known_modern) => result?,
-        _ => open_translated(server, caller, frame).await?,
-    };
+    let (session, welcome) = connect(server, caller, frame, raw_id, &wanted).await?;
     let mut unfinished = Unfinished(Some(session.clone()));
     if !is_welcome(&welcome) {
         return Ok(answer::json(200, welcome));
@@ -199,8 +196,42 @@ async fn open(
 
 type Opened = (Rc<Session>, Bytes);
 
-async fn open_isolated(server: &Rc<Server>, caller: &Caller<'_>, hello: &Bytes, raw_id: &str) -> Result<Opened, Failure> {
-    let key = Key::of(raw_id).ok_or_else(|| Failure::new(400, INVALID_REQUEST, "initialize has no usable id"))?;
+/// A session and its server's answer to `initialize`.
+async fn connect(
+    server: &Rc<Server>,
+    caller: &Caller<'_>,
+    frame: &Bytes,
+    raw_id: &str,
+    wanted: &str,
+) -> Result<Opened, Failure> {
+    if server.modern_only.get() {
+        return open_translated(server, caller, frame).await;
+    }
+    let result = match server.mode {
+        SessionMode::Isolated => open_isolated(server, caller, frame, raw_id).await,
+        SessionMode::Shared => open_shared(server, caller, raw_id, wanted).await,
+    };
+    // A server that only knows the modern era refuses initialize, or dies of it.
+    let refused = match &result {
+        Ok((_, welcome)) => !is_welcome(welcome),
+        Err(failure) => failure.retry_after.is_none(),
+    };
+    if !(refused && server.is_modern_only().await) {
+        return result;
+    }
+    let opened = open_translated(server, caller, frame).await?;
+    server.modern_only.set(is_welcome(&opened.1));
+    Ok(opened)
+}
+
+async fn open_isolated(
+    server: &Rc<Server>,
+    caller: &Caller<'_>,
+    hello: &Bytes,
+    raw_id: &str,
+) -> Result<Opened, Failure> {
+    let key =
+        Key::of(raw_id).ok_or_else(|| Failure::new(400, INVALID_REQUEST, "initialize has no usable id"))?;
     let session = Session::new(entropy::session_id(), caller.principal.clone(), server.clone(), |me| {
         Backend::Isolated(Isolated::new(me.clone(), server.clone(), hello.clone(), key))
     });
@@ -213,7 +244,12 @@ async fn open_isolated(server: &Rc<Server>, caller: &Caller<'_>, hello: &Bytes, 
     Ok((session, welcome))
 }
 
-async fn open_shared(server: &Rc<Server>, caller: &Caller<'_>, raw_id: &str, wanted: &str) -> Result<Opened, Failure> {
+async fn open_shared(
+    server: &Rc<Server>,
+    caller: &Caller<'_>,
+    raw_id: &str,
+    wanted: &str,
+) -> Result<Opened, Failure> {
     server.shared.child().await?;
     let (welcome, _) = server.shared.welcome(raw_id, wanted).ok_or_else(|| {
         Failure::new(502, INTERNAL, "the hosted server's answer to initialize names no revision")
@@ -252,7 +288,7 @@ fn version_of(welcome: &[u8]) -> Option<String> {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn get(server: &Server, caller: &Caller<'_>) -> Result<Response<Body>, Failure> {
-    if !headers::accepts(caller.headers, "text", "event-stream") {
+    if !caller.accepted.events {
         return Err(Failure::new(406, REFUSED, "a GET must accept text/event-stream"));
     }
     let session = find(server, caller)?;
@@ -261,11 +297,14 @@ pub(crate) fn get(server: &Server, caller: &Caller<'_>) -> Result<Response<Body>
     let last = headers::text(caller.headers, "last-event-id").map_err(bad)?.filter(|last| !last.is_empty());
     let after = match last {
         None => None,
-        Some(text) => Some(text.parse::<EventId>().map_err(|()| bad("Last-Event-ID is none of this session".to_owned()))?),
+        Some(text) => Some(
+            text.parse::<EventId>().map_err(|()| bad("Last-Event-ID is none of this session".to_owned()))?,
+        ),
     };
     if let Some(after) = after.filter(|after| after.stream != 0) {
         let again = session.resume(after);
-        let (outlet, answers) = again.ok_or_else(|| bad("the stream of Last-Event-ID is not known any more".to_owned()))?;
+        let (outlet, answers) =
+            again.ok_or_else(|| bad("the stream of Last-Event-ID is not known any more".to_owned()))?;
         return Ok(answer::events(Events::new(outlet, answers, quiet)));
     }
     let outlet: Rc<Outlet> = session.listen(after);

@@ -24,6 +24,7 @@ mod replay;
 pub(crate) mod server;
 mod session;
 mod shared;
+mod subscriptions;
 mod target;
 mod tools;
 pub mod translate;
@@ -70,8 +71,11 @@ pub(crate) async fn serve(
     draining: bool,
 ) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let caller = Caller { principal, headers: &head.headers };
-    let is_modern = head.headers.get(headers::PROTOCOL_VERSION).is_some_and(|v| v.as_bytes() == version::MODERN.as_bytes());
+    let caller = Caller { principal, headers: &head.headers, accepted: headers::accepted(&head.headers) };
+    let is_modern = head
+        .headers
+        .get(headers::PROTOCOL_VERSION)
+        .is_some_and(|v| v.as_bytes() == version::MODERN.as_bytes());
     let answer = match head.method {
         Method::POST => post(server, &caller, body, draining).await,
         Method::GET | Method::DELETE if is_modern => return not_allowed("POST"),
@@ -97,8 +101,7 @@ async fn post(
     body: Incoming,
     draining: bool,
 ) -> Result<Response<Body>, Failure> {
-    let takes = |kind, subtype| headers::accepts(caller.headers, kind, subtype);
-    if !takes("application", "json") || !takes("text", "event-stream") {
+    if !caller.accepted.json || !caller.accepted.events {
         return Err(Failure::new(406, REFUSED, "a POST must accept application/json and text/event-stream"));
     }
     if !headers::is_json(caller.headers) {
@@ -118,7 +121,11 @@ async fn post(
         return legacy::many(server, caller, &body).await;
     }
     if server.transport != Transport::Stdio {
-        return if draining { Err(drained()) } else { server.upstreams.pass(caller, &Method::POST, body).await };
+        return if draining {
+            Err(drained())
+        } else {
+            server.upstreams.pass(caller, &Method::POST, body).await
+        };
     }
     let view = View::of(&body)?;
     if draining && view.envelope.kind == Kind::Request {
@@ -131,13 +138,15 @@ async fn post(
 }
 
 fn drained() -> Failure {
-    Failure::new(503, REFUSED, "this front is about to stop; come back in a moment").retry_after_ms(DRAIN_RETRY_MS)
+    Failure::new(503, REFUSED, "this front is about to stop; come back in a moment")
+        .retry_after_ms(DRAIN_RETRY_MS)
 }
 
 /// Whether a message is of the modern era.
 fn is_modern(headers: &HeaderMap, view: &View<'_>) -> bool {
     let (kind, method) = (view.envelope.kind, view.envelope.method.as_ref());
-    if kind == Kind::Request && method == "initialize" {
+    // Without its version it is no handshake of any revision: the headers decide then.
+    if kind == Kind::Request && method == "initialize" && view.look.params.protocol_version.is_some() {
         return false;
     }
     if kind == Kind::Request && method == "server/discover" {
@@ -177,12 +186,13 @@ async fn modern_post(
         return Err(Failure::new(404, METHOD_NOT_FOUND, why));
     }
     let exchange = server.modern(caller.principal)?.call(body, view).await?;
-    Ok(exchange.respond(&server.around).await)
+    Ok(exchange.respond(&server.around, caller.accepted.prefers_events).await)
 }
 
 /// The revision in header and body: both there, equal, and served.
 fn check_version(headers: &HeaderMap, view: &View<'_>) -> Result<(), Failure> {
-    let header = headers::text(headers, headers::PROTOCOL_VERSION).map_err(|why| Failure::new(400, HEADER_MISMATCH, why))?;
+    let header = headers::text(headers, headers::PROTOCOL_VERSION)
+        .map_err(|why| Failure::new(400, HEADER_MISMATCH, why))?;
     let Some(declared) = modern::declared_version(view) else {
         let why = "_meta lacks io.modelcontextprotocol/protocolVersion";
         return Err(Failure::new(400, INVALID_PARAMS, why));

@@ -45,6 +45,12 @@ impl Modern {
         mux + self.bridge.borrow().as_ref().map_or(0, |bridge| bridge.in_flight())
     }
 
+    /// Requests in flight that will have an answer.
+    pub(crate) fn pending(&self) -> usize {
+        let mux = self.mux.borrow().as_ref().map_or(0, |mux| mux.pending());
+        mux + self.bridge.borrow().as_ref().map_or(0, |bridge| bridge.pending())
+    }
+
     /// Passes on one request.
     ///
     /// # Errors
@@ -80,7 +86,8 @@ impl Modern {
         // Without sessions an id may be in flight for several clients of one caller: then it names none of them.
         let named = mux.find(|entry| &*entry.raw_id == raw);
         if let [number] = named[..]
-            && let Some(Entry { sink: Sink::Stream(outlet), .. }) = mux.cancel(number, "the client cancelled the request")
+            && let Some(Entry { sink: Sink::Stream(outlet), .. }) =
+                mux.cancel(number, "the client cancelled the request")
         {
             outlet.close();
         }
@@ -140,7 +147,10 @@ impl Modern {
         if let Some(answer) = asked {
             tokio::task::spawn_local(async move {
                 if answer.await.is_err() {
-                    crate::log::line(format_args!("{}: the changed tool list could not be read", server.name));
+                    crate::log::line(format_args!(
+                        "{}: the changed tool list could not be read",
+                        server.name
+                    ));
                 }
             });
         }

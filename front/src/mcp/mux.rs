@@ -170,8 +170,8 @@ impl Mux {
     }
 
     /// Looks at each entry.
-    pub(crate) fn each(&self, mut look: impl FnMut(&Entry)) {
-        self.entries.borrow().values().for_each(|entry| look(entry));
+    pub(crate) fn each(&self, look: impl FnMut(&Entry)) {
+        self.entries.borrow().values().for_each(look);
     }
 
     /// How many requests wait.
@@ -179,10 +179,17 @@ impl Mux {
         self.entries.borrow().len()
     }
 
+    /// How many of them will have an answer.
+    pub(crate) fn pending(&self) -> usize {
+        self.entries.borrow().values().filter(|entry| !entry.is_endless()).count()
+    }
+
     /// Fails the streams that have waited since before `limit`.
     pub(crate) fn expire(&self, limit: Instant, message: &str) {
         let late = self.find(|entry| {
-            entry.started <= limit && !entry.is_endless() && matches!(entry.sink, Sink::Stream(_) | Sink::Own(_))
+            entry.started <= limit
+                && !entry.is_endless()
+                && matches!(entry.sink, Sink::Stream(_) | Sink::Own(_))
         });
         for number in late {
             if let Some(entry) = self.cancel(number, "the request took too long") {
@@ -304,6 +311,13 @@ fn subscription(result: Option<&str>) -> Option<&str> {
     Look::into(result).ok()?.meta.subscription_id.map(RawValue::get)
 }
 
+/// A message for a client: a carriage return between its members would end a line of an event stream.
+fn one_line(line: &Line<'_>) -> Bytes {
+    let mut out = Vec::with_capacity(line.bytes().len());
+    write_line(line.bytes(), &mut out);
+    out.into()
+}
+
 impl Consumer for Mux {
     fn line(&self, line: Line<'_>) {
         let view = match View::of(line.bytes()) {
@@ -312,17 +326,13 @@ impl Consumer for Mux {
         };
         match view.envelope.kind {
             Kind::Result | Kind::Error => self.answer(&view, &line),
-            Kind::Request => self.owner.stray(self, &view, Bytes::copy_from_slice(line.bytes())),
+            Kind::Request => self.owner.stray(self, &view, one_line(&line)),
             Kind::Notification => match self.named(&view) {
                 Some((number, raw)) => {
                     self.named_message(number, raw, &view, &line);
                     self.owner.named(self, &view);
                 }
-                None => {
-                    let mut out = Vec::with_capacity(line.bytes().len());
-                    write_line(line.bytes(), &mut out);
-                    self.owner.stray(self, &view, out.into());
-                }
+                None => self.owner.stray(self, &view, one_line(&line)),
             },
         }
     }

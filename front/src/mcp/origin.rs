@@ -2,6 +2,8 @@
 //!
 //! Promises: without configuration only loopback names pass; what cannot be parsed does not pass.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use hyper::HeaderMap;
 use hyper::header::{HOST, ORIGIN};
 
@@ -17,7 +19,9 @@ pub(crate) struct Access {
 impl Access {
     /// `hosts` are `host` or `host:port`; `origins` are `scheme://host[:port]`.
     pub(crate) fn new(hosts: &[String], origins: &[String]) -> Self {
-        let lower = |list: &[String]| list.iter().map(|text| text.trim_end_matches('/').to_ascii_lowercase()).collect();
+        let lower = |list: &[String]| {
+            list.iter().map(|text| text.trim_end_matches('/').to_ascii_lowercase()).collect()
+        };
         Self { hosts: lower(hosts), origins: lower(origins) }
     }
 
@@ -69,7 +73,8 @@ fn name_of(authority: &str) -> Option<&str> {
     } else {
         authority.split_at(authority.find(':').unwrap_or(authority.len()))
     };
-    let port_is_fine = port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    let port_is_fine =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
     (!name.is_empty() && port_is_fine && !name.contains(['/', '@', '?', '#', ' '])).then_some(name)
 }
 
@@ -77,8 +82,10 @@ fn is_loopback(name: &str) -> bool {
     if name == "localhost" || name.ends_with(".localhost") {
         return true;
     }
-    let bare = name.trim_start_matches('[').trim_end_matches(']');
-    bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inside) => inside.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
+        None => name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback()),
+    }
 }
 
 #[cfg(test)]
@@ -111,17 +118,37 @@ mod tests {
     #[test]
     fn strangers_do_not() {
         let access = Access::default();
-        for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "localhost@evil", "", "10.0.0.1", "localhost:x", "::1"] {
+        for host in [
+            "evil.example",
+            "127.0.0.1.evil.example",
+            "localhost.evil",
+            "localhost@evil",
+            "",
+            "10.0.0.1",
+            "localhost:x",
+            "::1",
+            "[[::1]",
+            "127.0.0.1]",
+            "[127.0.0.1]",
+        ] {
             assert!(!passes(&access, host, None), "{host}");
         }
-        for origin in ["null", "http://evil.example", "http://localhost.evil.example", "file://", "http://localhost:3000/x", "localhost"] {
+        for origin in [
+            "null",
+            "http://evil.example",
+            "http://localhost.evil.example",
+            "file://",
+            "http://localhost:3000/x",
+            "localhost",
+        ] {
             assert!(!passes(&access, "localhost", Some(origin)), "{origin}");
         }
     }
 
     #[test]
     fn configured_names_pass() {
-        let access = Access::new(&["mcp.example".into(), "b.example:9".into()], &["https://App.example".into()]);
+        let access =
+            Access::new(&["mcp.example".into(), "b.example:9".into()], &["https://App.example".into()]);
         assert!(passes(&access, "mcp.example:8750", Some("https://app.example")));
         assert!(passes(&access, "b.example:9", None) && !passes(&access, "b.example:8", None));
         assert!(!passes(&access, "mcp.example", Some("http://app.example")));

@@ -55,7 +55,12 @@ impl Consumer for Asker {
                 }
             }
             (Kind::Request, _) => {
-                let no = crate::error::answer(envelope.id, crate::error::METHOD_NOT_FOUND, "nobody is here yet", None);
+                let no = crate::error::answer(
+                    envelope.id,
+                    crate::error::METHOD_NOT_FOUND,
+                    "nobody is here yet",
+                    None,
+                );
                 let _ = self.instance.write(|out| write_line(&no, out));
             }
             _ => {}
@@ -96,7 +101,8 @@ impl Asker {
     async fn tools(&self, server: &Server, meta: &str) -> Option<usize> {
         let (mut count, mut cursor) = (0, String::new());
         for page in 0..PAGES_MAX {
-            let params = format!("{{{meta}{}{cursor}}}", if meta.is_empty() || cursor.is_empty() { "" } else { "," });
+            let params =
+                format!("{{{meta}{}{cursor}}}", if meta.is_empty() || cursor.is_empty() { "" } else { "," });
             let number = 10 + i64::try_from(page).unwrap_or_default();
             let frame = self.ask(number, "tools/list", &params, server.around.limits.start_ms).await?;
             let result = Envelope::parse(&frame).ok()?.result?;
@@ -159,7 +165,8 @@ pub(crate) async fn run(server: &Server) -> Result<Found, Failure> {
         (asker, stop) = Asker::new(server).await?;
     }
     let hello = asker.ask(2, "initialize", &own_hello(), server.around.limits.start_ms).await;
-    let failed = |why: String| Failure::new(502, INTERNAL, format!("the hosted server does not answer: {why}"));
+    let failed =
+        |why: String| Failure::new(502, INTERNAL, format!("the hosted server does not answer: {why}"));
     let Some(frame) = hello else {
         let live = asker.instance.is_live();
         let why = if live { "it is silent".to_owned() } else { asker.instance.why() };
@@ -182,7 +189,9 @@ pub(crate) fn knows_modern(frame: &[u8]) -> bool {
         #[serde(rename = "supportedVersions")]
         versions: Vec<String>,
     }
-    let result = Envelope::parse(frame).ok().and_then(|envelope| envelope.result.and_then(|r| object::<Discovered>(r).ok()));
+    let result = Envelope::parse(frame)
+        .ok()
+        .and_then(|envelope| envelope.result.and_then(|r| object::<Discovered>(r).ok()));
     result.is_some_and(|discovered| discovered.versions.iter().any(|version| version == MODERN))
 }
 

@@ -80,18 +80,25 @@ pub(crate) struct Server {
     warm: usize,
     pool: RefCell<Vec<Rc<Instance>>>,
     filling: Cell<bool>,
+    /// sessions whose server has not answered yet
+    opening: Rc<Cell<usize>>,
     sessions: RefCell<HashMap<Box<str>, Rc<Session>>>,
     /// sessions by caller
     counts: RefCell<HashMap<Principal, usize>>,
     modern: RefCell<HashMap<Principal, Rc<Modern>>>,
     probing: tokio::sync::Mutex<()>,
+    /// how often it was asked what it speaks
+    probes: Cell<u64>,
+    /// it refused `initialize`, but speaks the modern era
+    pub(crate) modern_only: Cell<bool>,
     me: Weak<Server>,
 }
 
 impl Server {
     /// A server without jails.
     pub(crate) fn new(served: &ServedServer, around: &Rc<Surroundings>, budget: &Rc<Budget>) -> Rc<Self> {
-        let status = Status { phase: Phase::Starting, tools: None, modern: None, evidence: None, problem: None };
+        let status =
+            Status { phase: Phase::Starting, tools: None, modern: None, evidence: None, problem: None };
         // A server that speaks HTTP and one that all sessions share have no use for jails ahead of sessions.
         let pooled = served.session_mode == SessionMode::Isolated && served.transport == Transport::Stdio;
         Rc::new_cyclic(|me: &Weak<Self>| Self {
@@ -107,10 +114,13 @@ impl Server {
             warm: if pooled { served.warm as usize } else { 0 },
             pool: RefCell::default(),
             filling: Cell::new(false),
+            opening: Rc::default(),
             sessions: RefCell::default(),
             counts: RefCell::default(),
             modern: RefCell::default(),
             probing: tokio::sync::Mutex::new(()),
+            probes: Cell::new(0),
+            modern_only: Cell::new(false),
             me: me.clone(),
         })
     }
@@ -158,7 +168,9 @@ impl Server {
     pub(crate) async fn start(&self) -> Result<Rc<Instance>, Failure> {
         let started = self.start_raw().await?;
         let adopted = Instance::adopt(started, self.name.as_str(), &self.around);
-        adopted.map_err(|e| Failure::new(503, INTERNAL, format!("could not take over the server's streams: {e}")))
+        adopted.map_err(|e| {
+            Failure::new(503, INTERNAL, format!("could not take over the server's streams: {e}"))
+        })
     }
 
     async fn start_raw(&self) -> Result<Started, Failure> {
@@ -178,7 +190,11 @@ impl Server {
                 }
                 Err(StartFailed { reason, retry_after_ms }) => {
                     self.around.metrics.start_failures.add(1);
-                    log::line(format_args!("{}: could not be started: {}", self.name, log::quote(reason.as_bytes())));
+                    log::line(format_args!(
+                        "{}: could not be started: {}",
+                        self.name,
+                        log::quote(reason.as_bytes())
+                    ));
                     let why = format!("the hosted server could not be started: {reason}");
                     return Err(Failure::new(503, INTERNAL, why).retry_after_ms(retry_after_ms));
                 }
@@ -194,11 +210,18 @@ impl Server {
         if let Some(known) = self.status.borrow().modern {
             return Ok(known);
         }
+        let runs = self.probes.get();
         let _one = self.probing.lock().await;
         if let Some(known) = self.status.borrow().modern {
             return Ok(known);
         }
+        if runs != self.probes.get() {
+            // Whoever waited for a question that failed does not ask it again.
+            let why = self.status.borrow().problem.clone().unwrap_or_default();
+            return Err(Failure::new(503, INTERNAL, why).retry_after_ms(1000));
+        }
         let found = probe::run(self).await;
+        self.probes.set(runs + 1);
         let mut status = self.status.borrow_mut();
         match found {
             Ok(found) => {
@@ -216,21 +239,35 @@ impl Server {
         }
     }
 
-    /// Makes room for one more session of this caller.
+    /// Whether a server that refused `initialize` is known, or about to be known, to speak the modern era.
+    pub(crate) async fn is_modern_only(&self) -> bool {
+        let (known, phase) = {
+            let status = self.status.borrow();
+            (status.modern, status.phase)
+        };
+        match (known, phase) {
+            (Some(known), _) => known,
+            (None, Phase::Starting) => self.speaks_modern().await.unwrap_or(false),
+            (None, Phase::Ready | Phase::Failed) => false,
+        }
+    }
+
+    /// Makes room for one more session of this caller; it counts from now on.
     ///
     /// # Errors
     /// Every session is in use.
-    pub(crate) fn make_room(&self, principal: &Principal) -> Result<(), Failure> {
+    pub(crate) fn make_room(&self, principal: &Principal) -> Result<Opening, Failure> {
         let limits = &self.around.limits;
         let full = || {
             let why = "all sessions of this server are in use; end one or come back later";
             Failure::new(503, REFUSED, why).retry_after_ms(5000)
         };
         let sessions = self.sessions.borrow();
-        let mine = self.counts.borrow().get(principal).copied().unwrap_or(0);
+        let opening = self.opening.get();
+        let mine = self.counts.borrow().get(principal).copied().unwrap_or(0) + opening;
         let of_mine = mine >= limits.sessions_per_principal as usize;
-        if !of_mine && sessions.len() < limits.sessions_per_server as usize {
-            return Ok(());
+        if !of_mine && sessions.len() + opening < limits.sessions_per_server as usize {
+            return Ok(Opening::new(&self.opening));
         }
         let candidates = sessions.values().filter(|session| !of_mine || session.principal == *principal);
         let oldest = candidates.filter_map(|s| s.idle_since().map(|at| (at, s))).min_by_key(|(at, _)| *at);
@@ -238,7 +275,7 @@ impl Server {
         drop(sessions);
         self.around.metrics.sessions_evicted.add(1);
         victim.end("the session made room for a newer one");
-        Ok(())
+        Ok(Opening::new(&self.opening))
     }
 
     /// Adds a session.
@@ -291,7 +328,10 @@ impl Server {
         if let Some(modern) = self.modern.borrow().get(principal) {
             return Ok(modern.clone());
         }
-        let me = self.me.upgrade().ok_or_else(|| Failure::new(503, INTERNAL, "the server is not hosted any more"))?;
+        let me = self
+            .me
+            .upgrade()
+            .ok_or_else(|| Failure::new(503, INTERNAL, "the server is not hosted any more"))?;
         let mut all = self.modern.borrow_mut();
         if all.len() >= PRINCIPALS_MAX {
             return Err(Failure::new(503, REFUSED, "too many callers use this server").retry_after_ms(5000));
@@ -301,15 +341,17 @@ impl Server {
         Ok(modern)
     }
 
-    /// Requests in flight.
+    /// Requests in flight that will have an answer.
     pub(crate) fn in_flight(&self) -> usize {
         let legacy: usize = self.sessions.borrow().values().map(|session| session.in_flight()).sum();
-        let modern: usize = self.modern.borrow().values().map(|modern| modern.in_flight()).sum();
-        legacy + modern + self.upstreams.in_flight()
+        let modern: usize = self.modern.borrow().values().map(|modern| modern.pending()).sum();
+        legacy + modern + self.upstreams.in_flight() + self.opening.get()
     }
 
-    /// Ends what has waited too long.
+    /// Ends what has waited too long, and replaces jails that died unused.
     pub(crate) fn sweep(&self, now: Instant) {
+        self.pool.borrow_mut().retain(|instance| instance.is_live());
+        self.fill();
         let limits = &self.around.limits;
         let late = now.checked_sub(Duration::from_millis(limits.request_ms));
         let idle = Duration::from_millis(limits.idle_ms);
@@ -332,5 +374,21 @@ impl Server {
             modern.sweep(late, &message);
         }
         self.upstreams.sweep(now, idle);
+    }
+}
+
+/// Counts one session that is being opened.
+pub(crate) struct Opening(Rc<Cell<usize>>);
+
+impl Opening {
+    fn new(count: &Rc<Cell<usize>>) -> Self {
+        count.set(count.get() + 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }

@@ -291,13 +291,19 @@ impl Session {
 
     /// Opens the stream of a POST again; with it how many answers are to come. None when it is not known any more.
     pub(crate) fn resume(&self, after: EventId) -> Option<(Rc<Outlet>, usize)> {
-        let post = self.calls.borrow().values().find(|call| call.post.stream == after.stream).map(|c| c.post.clone());
+        let post = self
+            .calls
+            .borrow()
+            .values()
+            .find(|call| call.post.stream == after.stream)
+            .map(|c| c.post.clone());
         let again: Vec<Item> = self.replay.borrow().after(after).collect();
         if post.is_none() && again.is_empty() && !self.replay.borrow().is_finished(after.stream) {
             return None;
         }
         let outlet = Outlet::new(&self.server.budget);
-        let mut answers = self.calls.borrow().values().filter(|call| call.post.stream == after.stream).count();
+        let mut answers =
+            self.calls.borrow().values().filter(|call| call.post.stream == after.stream).count();
         for item in again {
             answers += usize::from(item.last);
             if outlet.push(item).is_err() {
@@ -321,7 +327,8 @@ impl Session {
 
     /// Fails the calls that have waited since before `limit`; tells the server.
     pub(crate) fn expire(&self, limit: Instant, message: &str) {
-        let late: Vec<_> = self.calls.borrow().values().filter(|call| call.started <= limit).cloned().collect();
+        let late: Vec<_> =
+            self.calls.borrow().values().filter(|call| call.started <= limit).cloned().collect();
         for call in late {
             if let Some(me) = self.me.upgrade() {
                 self.backend.give_up(&me, &call, "the request took too long");

@@ -5,7 +5,7 @@
 //! session wants it; after the child's death the next message starts it again and subscribes anew.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::mux::{Entry, Mux, Owner, Sink};
 use super::server::Server;
 use super::session::{Call, Session};
+use super::subscriptions::Subscriptions;
 use super::version::LEGACY;
 use super::view::View;
 use crate::error::{self, Failure, INTERNAL, METHOD_NOT_FOUND, REFUSED};
@@ -27,11 +28,11 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// Questions of the child to clients that are open at once.
 const ASKED_MAX: usize = 1024;
 
-/// Subscribed resources over all sessions.
-const SUBSCRIPTIONS_MAX: usize = 16_384;
-
 /// Why a question of the child is not passed on.
 const AMBIGUOUS: &str = "this request cannot be told to belong to one of the sessions that share this server";
+
+/// When a session was answered last.
+type Recent = (Instant, Weak<Session>);
 
 /// The child and the books about its sessions.
 pub(crate) struct Shared {
@@ -41,12 +42,11 @@ pub(crate) struct Shared {
     starting: tokio::sync::Mutex<()>,
     /// the child's answer to `initialize`
     welcome: RefCell<Option<Bytes>>,
-    /// who is subscribed to which resource, by session id
-    subscriptions: RefCell<HashMap<Box<str>, HashSet<Box<str>>>>,
+    subscriptions: RefCell<Subscriptions>,
     /// which session was asked which question of the child
     asked: RefCell<HashMap<Key, Weak<Session>>>,
     /// sessions that were answered lately
-    recent: RefCell<HashMap<Box<str>, (Instant, Weak<Session>)>>,
+    recent: RefCell<HashMap<Box<str>, Recent>>,
 }
 
 impl Shared {
@@ -112,8 +112,7 @@ impl Shared {
     }
 
     fn subscribe_again(&self, mux: &Rc<Mux>) {
-        let uris: Vec<Box<str>> = self.subscriptions.borrow().keys().cloned().collect();
-        for uri in uris {
+        for uri in self.subscriptions.borrow().uris() {
             let mux = mux.clone();
             tokio::task::spawn_local(async move {
                 let params = format!(r#"{{"uri":{}}}"#, error::quote(&uri));
@@ -129,7 +128,8 @@ impl Shared {
         let result = crate::frame::Look::into(view.envelope.result).ok()?;
         let raw_version = result.params.protocol_version?.get();
         let offered = crate::frame::string(raw_version)?;
-        let chosen = if super::version::is_legacy(wanted) && wanted <= offered.as_ref() { wanted } else { &offered };
+        let chosen =
+            if super::version::is_legacy(wanted) && wanted <= offered.as_ref() { wanted } else { &offered };
         let quoted = error::quote(chosen);
         let mut edits = Edits::default();
         edits.replace(&welcome, view.envelope.id?, raw_id);
@@ -180,18 +180,10 @@ impl Shared {
     /// Whether the child has to know: an unsubscription while another session is subscribed is none of its business.
     fn concerns_child(&self, session: &Session, method: &str, uri: &str) -> bool {
         let mut subscriptions = self.subscriptions.borrow_mut();
-        let Some(who) = subscriptions.get_mut(uri) else { return true };
-        if method == "resources/subscribe" {
-            return !who.contains(&session.id);
+        match method {
+            "resources/subscribe" => !subscriptions.has(&session.id, uri),
+            _ => subscriptions.remove(&session.id, uri),
         }
-        if !who.remove(&session.id) && !who.is_empty() {
-            return false;
-        }
-        if who.is_empty() {
-            subscriptions.remove(uri);
-            return true;
-        }
-        false
     }
 
     /// A notification or answer of a session.
@@ -248,14 +240,7 @@ impl Shared {
 
     /// A session is over: what only it wanted is undone.
     pub(crate) fn leave(&self, session: &Rc<Session>) {
-        let mut unwanted = Vec::new();
-        self.subscriptions.borrow_mut().retain(|uri, who| {
-            let last = who.remove(&session.id) && who.is_empty();
-            if last {
-                unwanted.push(uri.clone());
-            }
-            !last
-        });
+        let unwanted = self.subscriptions.borrow_mut().leave(&session.id);
         self.recent.borrow_mut().remove(&session.id);
         let Some(mux) = self.live() else { return };
         for uri in unwanted {
@@ -278,7 +263,20 @@ impl Shared {
         }
     }
 
-    /// The one session that a message without an address can be meant for.
+    /// The one session that works on something now; a child asks its client in the course of a request.
+    fn only_busy(&self, mux: &Mux) -> Option<Rc<Session>> {
+        let mut found: Option<Rc<Session>> = None;
+        let mut several = false;
+        mux.each(|entry| {
+            if let Sink::Session(session, _) = &entry.sink {
+                several |= found.as_ref().is_some_and(|other| !Rc::ptr_eq(other, session));
+                found = Some(session.clone());
+            }
+        });
+        if several { None } else { found.or_else(|| self.only_one(mux)) }
+    }
+
+    /// The one session that a message without an address can be meant for, be it late.
     fn only_one(&self, mux: &Mux) -> Option<Rc<Session>> {
         let now = Instant::now();
         let mut recent = self.recent.borrow_mut();
@@ -301,7 +299,7 @@ impl Shared {
     fn stray_request(&self, mux: &Mux, view: &View<'_>, line: Bytes) {
         let key = view.envelope.id.and_then(Key::of);
         let room = self.asked.borrow().len() < ASKED_MAX;
-        match (self.only_one(mux), key) {
+        match (self.only_busy(mux), key) {
             (Some(session), Some(key)) if room => {
                 self.asked.borrow_mut().insert(key, Rc::downgrade(&session));
                 session.during_newest(line);
@@ -315,12 +313,7 @@ impl Shared {
 
     fn updated(&self, uri: &str, line: &Bytes) {
         let Some(server) = self.server.upgrade() else { return };
-        let subscriptions = self.subscriptions.borrow();
-        // A subscription also covers what lies below its resource.
-        let below = |root: &str| uri.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let who: HashSet<Box<str>> =
-            subscriptions.iter().filter(|(root, _)| below(root)).flat_map(|(_, who)| who.iter().cloned()).collect();
-        drop(subscriptions);
+        let who = self.subscriptions.borrow().concerned(uri);
         for id in who {
             if let Some(session) = server.session(&id) {
                 session.apart(line.clone());
@@ -345,7 +338,8 @@ impl Owner for Shared {
             }
             (_, "notifications/cancelled") => {
                 let key = view.cancels().map(|(_, key)| key);
-                let who = key.and_then(|key| self.asked.borrow_mut().remove(&key)).and_then(|who| who.upgrade());
+                let who =
+                    key.and_then(|key| self.asked.borrow_mut().remove(&key)).and_then(|who| who.upgrade());
                 if let Some(session) = who {
                     session.during_newest(line);
                 }
@@ -371,10 +365,7 @@ impl Owner for Shared {
             && &*entry.method == "resources/subscribe"
             && result.is_some()
         {
-            let mut subscriptions = self.subscriptions.borrow_mut();
-            if subscriptions.len() < SUBSCRIPTIONS_MAX || subscriptions.contains_key(uri) {
-                subscriptions.entry(uri.clone()).or_default().insert(session.id.clone());
-            }
+            self.subscriptions.borrow_mut().add(&session.id, uri);
         }
     }
 

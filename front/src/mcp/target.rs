@@ -107,7 +107,9 @@ impl Target {
     }
 
     async fn take_over(&self, socket: std::os::fd::OwnedFd) -> Result<SendRequest<Full<Bytes>>, Failure> {
-        let broken = |e: &dyn std::fmt::Display| Failure::new(502, INTERNAL, format!("could not reach the hosted server: {e}"));
+        let broken = |e: &dyn std::fmt::Display| {
+            Failure::new(502, INTERNAL, format!("could not reach the hosted server: {e}"))
+        };
         let stream = std::net::TcpStream::from(socket);
         stream.set_nonblocking(true).map_err(|e| broken(&e))?;
         let stream = TcpStream::from_std(stream).map_err(|e| broken(&e))?;
@@ -135,7 +137,9 @@ impl Target {
         let answer = tokio::time::timeout(wait, sender.send_request(request)).await;
         let answer = match answer {
             Ok(Ok(answer)) => answer,
-            Ok(Err(e)) => return Err(self.failure(&format!("the hosted server broke the connection: {e}")).await),
+            Ok(Err(e)) => {
+                return Err(self.failure(&format!("the hosted server broke the connection: {e}")).await);
+            }
             Err(_) => {
                 let why = format!("the hosted server did not answer within {} ms", wait.as_millis());
                 return Err(Failure::new(504, INTERNAL, why));

@@ -56,7 +56,9 @@ impl Tools {
 
 /// Annotations count only on a path of `properties` from the root.
 fn collect(schema: Option<&Value>, path: &mut Vec<String>, found: &mut Vec<Annotation>) {
-    let Some(properties) = schema.and_then(|s| s.get("properties")).and_then(Value::as_object) else { return };
+    let Some(properties) = schema.and_then(|s| s.get("properties")).and_then(Value::as_object) else {
+        return;
+    };
     if path.len() >= DEPTH_MAX {
         return;
     }
@@ -86,7 +88,8 @@ mod tests {
                 "no":{"items":{"x-mcp-header":"No"}},"empty":{"x-mcp-header":""}}}},{"name":"b"},{}]}"#,
         );
         assert_eq!(count, 3);
-        let found: Vec<_> = tools.annotations("a").iter().map(|a| (a.path.join("."), a.header.as_str())).collect();
+        let found: Vec<_> =
+            tools.annotations("a").iter().map(|a| (a.path.join("."), a.header.as_str())).collect();
         assert_eq!(found, [("p".to_owned(), "P"), ("p.q".to_owned(), "Q")]);
         assert!(tools.annotations("b").is_empty() && tools.annotations("c").is_empty());
     }

@@ -117,7 +117,11 @@ impl Translated {
         };
         if refused {
             session.end("the hosted server did not come back");
-            return Err(Failure::new(404, NO_SESSION, "the hosted server did not come back, start a new session"));
+            return Err(Failure::new(
+                404,
+                NO_SESSION,
+                "the hosted server did not come back, start a new session",
+            ));
         }
         self.server.around.metrics.restarts.add(1);
         let initialized = self.initialized.borrow().clone();
@@ -205,7 +209,9 @@ impl Translated {
                         let _ = tell.send(frame.into());
                     }
                 }
-                Action::ToClient { call: Some(call), frame, last } => self.to_client(&session, call, frame, last),
+                Action::ToClient { call: Some(call), frame, last } => {
+                    self.to_client(&session, call, frame, last)
+                }
                 Action::ToClient { call: None, frame, .. } => session.apart(frame.into()),
                 Action::Close(call) => {
                     if let Some(call) = self.calls.borrow_mut().remove(&call.0) {
@@ -213,7 +219,11 @@ impl Translated {
                     }
                 }
                 Action::Unusable(why) => {
-                    crate::log::line(format_args!("{}: {}", self.server.name, crate::log::quote(why.as_bytes())));
+                    crate::log::line(format_args!(
+                        "{}: {}",
+                        self.server.name,
+                        crate::log::quote(why.as_bytes())
+                    ));
                     instance.stop();
                 }
             }

@@ -3,7 +3,7 @@
 //! Promises: the server's own session ids never leave, hop-by-hop headers, credentials and `Origin` never go in; in isolated
 //! mode each session has a jail of its own, which ends with it; bodies of answers are streamed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
@@ -34,7 +34,7 @@ struct Mapped {
     target: Rc<Target>,
     /// the server's own session id, if it gave one
     theirs: Option<HeaderValue>,
-    used: std::cell::Cell<Instant>,
+    used: Cell<Instant>,
 }
 
 /// All jails and sessions of one such server.
@@ -43,6 +43,7 @@ pub(crate) struct Upstreams {
     sessions: RefCell<HashMap<Box<str>, Rc<Mapped>>>,
     common: RefCell<Option<Rc<Target>>>,
     starting: tokio::sync::Mutex<()>,
+    answering: Rc<Cell<usize>>,
 }
 
 /// Headers of a client that a hosted server does not get: hop-by-hop (RFC 9110, section 7.6.1), what is set anew, and what
@@ -76,7 +77,13 @@ fn is_not_told(name: &HeaderName) -> bool {
 impl Upstreams {
     /// No jails yet.
     pub(crate) fn new(server: Weak<Server>) -> Self {
-        Self { server, sessions: RefCell::default(), common: RefCell::default(), starting: tokio::sync::Mutex::new(()) }
+        Self {
+            server,
+            sessions: RefCell::default(),
+            common: RefCell::default(),
+            starting: tokio::sync::Mutex::new(()),
+            answering: Rc::default(),
+        }
     }
 
     fn server(&self) -> Result<Rc<Server>, Failure> {
@@ -88,21 +95,26 @@ impl Upstreams {
         self.sessions.borrow().len()
     }
 
-    /// Requests and streams that are open.
+    /// Requests in flight that will have an answer.
     pub(crate) fn in_flight(&self) -> usize {
-        let mapped: usize = self.sessions.borrow().values().map(|mapped| mapped.target.in_use.get()).sum();
-        mapped + self.common.borrow().as_ref().map_or(0, |target| target.in_use.get())
+        self.answering.get()
     }
 
     /// Passes on one request.
     ///
     /// # Errors
     /// Why it was not, or why there is no answer.
-    pub(crate) async fn pass(&self, caller: &Caller<'_>, method: &Method, body: Bytes) -> Result<Response<Body>, Failure> {
+    pub(crate) async fn pass(
+        &self,
+        caller: &Caller<'_>,
+        method: &Method,
+        body: Bytes,
+    ) -> Result<Response<Body>, Failure> {
         let view = if method == Method::POST { View::of(&body).ok() } else { None };
         let id = view.as_ref().and_then(|view| view.envelope.id);
         let opens = view.as_ref().is_some_and(|view| view.envelope.method == "initialize");
-        let own = super::headers::text(caller.headers, SESSION_ID).map_err(|why| Failure::new(400, REFUSED, why))?;
+        let own = super::headers::text(caller.headers, SESSION_ID)
+            .map_err(|why| Failure::new(400, REFUSED, why))?;
         let mapped = match own.filter(|_| !opens) {
             Some(own) => Some(self.find(own, caller.principal).map_err(|failure| failure.to(id))?),
             None => None,
@@ -111,17 +123,24 @@ impl Upstreams {
             Some(mapped) => mapped.target.clone(),
             None => self.target(opens, caller.principal).await.map_err(|failure| failure.to(id))?,
         };
-        let guard = InUse::new(&target, mapped.clone());
-        let fresh = FreshJail { target: target.clone(), armed: opens && self.server()?.mode == SessionMode::Isolated };
+        let ends = view.as_ref().is_some_and(|view| view.envelope.method != "subscriptions/listen");
+        let guard = InUse::new(&target, mapped.clone(), ends.then(|| self.answering.clone()));
+        let fresh = FreshJail {
+            target: target.clone(),
+            armed: opens && self.server()?.mode == SessionMode::Isolated,
+        };
         let request = self.request(caller.headers, method, body.clone(), mapped.as_deref())?;
-        let answer = target.send(request).await.map_err(|failure| self.broken(own, &target, failure).to(id))?;
+        let answer =
+            target.send(request).await.map_err(|failure| self.broken(own, &target, failure).to(id))?;
         self.reply(caller, method, answer, Asked { own, opens, id, fresh, guard })
     }
 
     fn find(&self, own: &str, principal: &Principal) -> Result<Rc<Mapped>, Failure> {
         let found = self.sessions.borrow().get(own).cloned();
         let found = found.filter(|mapped| mapped.principal == *principal && mapped.target.is_live());
-        let found = found.ok_or_else(|| Failure::new(404, NO_SESSION, "there is no such session; start with initialize"))?;
+        let found = found.ok_or_else(|| {
+            Failure::new(404, NO_SESSION, "there is no such session; start with initialize")
+        })?;
         found.used.set(Instant::now());
         Ok(found)
     }
@@ -153,10 +172,13 @@ impl Upstreams {
         let victim = {
             let sessions = self.sessions.borrow();
             let mine = sessions.values().filter(|mapped| mapped.principal == *principal).count();
-            if mine < limits.sessions_per_principal as usize && sessions.len() < limits.sessions_per_server as usize {
+            if mine < limits.sessions_per_principal as usize
+                && sessions.len() < limits.sessions_per_server as usize
+            {
                 return Ok(());
             }
-            let idle = sessions.iter().filter(|(_, m)| m.principal == *principal && m.target.in_use.get() == 0);
+            let idle =
+                sessions.iter().filter(|(_, m)| m.principal == *principal && m.target.in_use.get() == 0);
             idle.min_by_key(|(_, mapped)| mapped.used.get()).map(|(own, _)| own.clone())
         };
         let why = "all sessions of this server are in use; end one or come back later";
@@ -177,7 +199,9 @@ impl Upstreams {
         let Transport::Http { port, path } = &server.transport else {
             return Err(Failure::new(500, INTERNAL, "the server does not speak HTTP"));
         };
-        let broken = |e: hyper::http::Error| Failure::new(500, INTERNAL, format!("the request cannot be passed on: {e}"));
+        let broken = |e: hyper::http::Error| {
+            Failure::new(500, INTERNAL, format!("the request cannot be passed on: {e}"))
+        };
         let host = format!("127.0.0.1:{port}");
         let builder = Request::builder().method(method).uri(path.as_str()).header(header::HOST, host);
         let mut request = builder.body(Full::new(body)).map_err(broken)?;
@@ -218,13 +242,17 @@ impl Upstreams {
             self.end(own);
         }
         let id: Option<Box<str>> = asked.id.map(Into::into);
-        let is_events = head.headers.get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
+        let is_events = head
+            .headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|v| v.as_bytes().starts_with(b"text/event-stream"));
         let target = asked.guard.target.clone();
         let epilogue = move || {
             let frame = error::answer(id.as_deref(), INTERNAL, &target.instance.why(), None);
             [b"data: ", &frame[..], b"\n\n"].concat().into()
         };
-        let epilogue: Option<Box<dyn FnOnce() -> Bytes>> = if is_events { Some(Box::new(epilogue)) } else { None };
+        let epilogue: Option<Box<dyn FnOnce() -> Bytes>> =
+            if is_events { Some(Box::new(epilogue)) } else { None };
         let passed = Passed { body, epilogue, done: false, _guard: Box::new(asked.guard) };
         let mut response = Response::new(Body::Passed(Box::new(passed)));
         *response.status_mut() = head.status;
@@ -237,10 +265,15 @@ impl Upstreams {
         Ok(response)
     }
 
-    fn admit(&self, principal: &Principal, target: &Rc<Target>, theirs: Option<HeaderValue>) -> Result<String, Failure> {
+    fn admit(
+        &self,
+        principal: &Principal,
+        target: &Rc<Target>,
+        theirs: Option<HeaderValue>,
+    ) -> Result<String, Failure> {
         self.server()?.around.metrics.sessions_opened.add(1);
         let own = entropy::session_id();
-        let used = std::cell::Cell::new(Instant::now());
+        let used = Cell::new(Instant::now());
         let mapped = Mapped { principal: principal.clone(), target: target.clone(), theirs, used };
         self.sessions.borrow_mut().insert(own.clone(), Rc::new(mapped));
         Ok(own.into())
@@ -261,7 +294,8 @@ impl Upstreams {
             .borrow()
             .iter()
             .filter(|(_, m)| {
-                let unused = now.saturating_duration_since(m.used.get()) >= idle && m.target.in_use.get() == 0;
+                let unused =
+                    now.saturating_duration_since(m.used.get()) >= idle && m.target.in_use.get() == 0;
                 unused || !m.target.is_live()
             })
             .map(|(own, _)| own.clone())
@@ -317,18 +351,26 @@ impl Drop for FreshJail {
 struct InUse {
     target: Rc<Target>,
     mapped: Option<Rc<Mapped>>,
+    /// counts what will have an answer
+    answering: Option<Rc<Cell<usize>>>,
 }
 
 impl InUse {
-    fn new(target: &Rc<Target>, mapped: Option<Rc<Mapped>>) -> Self {
+    fn new(target: &Rc<Target>, mapped: Option<Rc<Mapped>>, answering: Option<Rc<Cell<usize>>>) -> Self {
         target.in_use.set(target.in_use.get() + 1);
-        Self { target: target.clone(), mapped }
+        if let Some(answering) = &answering {
+            answering.set(answering.get() + 1);
+        }
+        Self { target: target.clone(), mapped, answering }
     }
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
         self.target.in_use.set(self.target.in_use.get().saturating_sub(1));
+        if let Some(answering) = &self.answering {
+            answering.set(answering.get().saturating_sub(1));
+        }
         if let Some(mapped) = &self.mapped {
             mapped.used.set(Instant::now());
         }
@@ -341,7 +383,15 @@ mod tests {
 
     #[test]
     fn what_was_meant_for_this_front_stays_here() {
-        for name in ["authorization", "cookie", "origin", "host", "connection", "proxy-authorization", "mcp-session-id"] {
+        for name in [
+            "authorization",
+            "cookie",
+            "origin",
+            "host",
+            "connection",
+            "proxy-authorization",
+            "mcp-session-id",
+        ] {
             assert!(is_kept_back(&HeaderName::from_static(name)), "{name}");
         }
         for name in ["accept", "content-type", "mcp-param-region", "last-event-id", "mcp-protocol-version"] {

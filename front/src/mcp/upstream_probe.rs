@@ -31,7 +31,9 @@ const WAIT: Duration = Duration::from_secs(10);
 /// The server answers in neither way.
 pub(crate) async fn run(server: &Server, target: &Target) -> Result<Found, Failure> {
     let meta = own_meta();
-    let ask = |method: &str, params: String| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
+    let ask = |method: &str, params: String| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)
+    };
     let modern = [(PROTOCOL_VERSION, MODERN), ("mcp-method", "server/discover")];
     let (answer, _) = post(server, target, ask("server/discover", format!("{{{meta}}}")), &modern).await?;
     if answer.as_ref().is_some_and(|frame| knows_modern(frame)) {
@@ -44,9 +46,14 @@ pub(crate) async fn run(server: &Server, target: &Target) -> Result<Found, Failu
         env!("CARGO_PKG_VERSION")
     );
     let (answer, session) = post(server, target, ask("initialize", hello), &[]).await?;
-    let welcome = answer.as_ref().and_then(|frame| Envelope::parse(frame).ok()).is_some_and(|e| e.kind == Kind::Result);
+    let welcome =
+        answer.as_ref().and_then(|frame| Envelope::parse(frame).ok()).is_some_and(|e| e.kind == Kind::Result);
     if !welcome {
-        return Err(Failure::new(502, INTERNAL, "the hosted server answers neither server/discover nor initialize"));
+        return Err(Failure::new(
+            502,
+            INTERNAL,
+            "the hosted server answers neither server/discover nor initialize",
+        ));
     }
     let mut own = vec![(PROTOCOL_VERSION, LEGACY)];
     if let Some(session) = &session {

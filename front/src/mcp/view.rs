@@ -24,8 +24,12 @@ impl<'a> View<'a> {
             FrameError::Shape | FrameError::Id => Failure::new(400, INVALID_REQUEST, e.to_string()),
         })?;
         let look = Look::into(envelope.params).map_err(|_| {
-            Failure::new(400, INVALID_PARAMS, "a member of params that routing needs is malformed or there twice")
-                .to(envelope.id)
+            Failure::new(
+                400,
+                INVALID_PARAMS,
+                "a member of params that routing needs is malformed or there twice",
+            )
+            .to(envelope.id)
         })?;
         Ok(Self { envelope, look })
     }

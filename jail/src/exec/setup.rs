@@ -26,6 +26,7 @@ pub(crate) struct Prepared {
 /// Runs the steps in order.
 pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<Prepared, StepFailure> {
     rustix::process::umask(Mode::empty());
+    ordinary_priority()?;
     rustix::thread::set_name(c"gaoler-init").at(Step::Helper, "name")?;
     rustix::process::setsid().at(Step::Helper, "session")?;
     sys::new_session_keyring().at(Step::Keyring, "session keyring")?;
@@ -48,6 +49,15 @@ pub(crate) fn prepare(plan: &Plan, control: &OwnedFd) -> Result<Prepared, StepFa
     privilege::drop_groups()?;
     privilege::limit(&plan.rlimits)?;
     Ok(Prepared { proc, volume })
+}
+
+/// A caller of high priority must not make a jail of high priority; one of low priority may.
+fn ordinary_priority() -> Result<(), StepFailure> {
+    sys::ordinary_scheduling().at(Step::Limits, "scheduling policy")?;
+    match rustix::process::getpriority_process(None) {
+        Ok(..0) => rustix::process::setpriority_process(None, 0).at(Step::Limits, "priority"),
+        _ => Ok(()),
+    }
 }
 
 /// Writes one short value to a file below the hidden `/proc`.

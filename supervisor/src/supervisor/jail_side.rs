@@ -81,6 +81,9 @@ impl Supervisor {
             self.give_up(failure);
         }
         let cause = ended.end.cause;
+        for ticket in ended.dials {
+            self.tell(McpEvent::DialFailed { ticket, reason: format!("the server {cause}") }, vec![]);
+        }
         match ended.ticket {
             Some(_) if ended.had_started => self.tell(McpEvent::Exited { instance: id, cause }, vec![]),
             Some(ticket) => {

@@ -2,9 +2,12 @@
 //!
 //! It promises: no wait is longer than [`PATIENCE`], and every answer was compared with its question.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 
 use crate::http::{Decoder, Head};
 use crate::mcp::{self, Seen, Target};
@@ -60,6 +63,19 @@ impl Client {
         &self.stream
     }
 
+    /// Connects again when the server has closed the idle connection, as servers with short keep-alive times do.
+    ///
+    /// # Errors
+    /// When the new connection is refused.
+    pub fn refresh(&mut self) -> Result<()> {
+        let mut byte = [0u8; 1];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&self.stream, &mut byte, flags) {
+            Err(Errno::AGAIN) => Ok(()),
+            _ => open_stream(&self.target).map(|stream| self.stream = stream),
+        }
+    }
+
     /// Opens a session (the handshake of the revisions before 2026-07-28) and makes it this connection's.
     ///
     /// # Errors
@@ -94,6 +110,7 @@ impl Client {
     /// When the connection fails; any status is accepted, since some bridges know no DELETE.
     pub fn close_session(&mut self) -> Result<()> {
         if let Some(session) = self.session.take() {
+            self.refresh()?;
             let request = format!(
                 "DELETE {} HTTP/1.1\r\nHost: {}\r\nMcp-Session-Id: {session}\r\n\r\n",
                 self.target.path, self.target.address
@@ -130,7 +147,10 @@ impl Client {
     /// # Errors
     /// When the connection ends early or the bytes are not HTTP.
     pub fn on_readable(&mut self) -> Result<bool> {
-        let size = self.stream.read(&mut self.inbox).map_err(Error::io("reading a response"))?;
+        let size = self.stream.read(&mut self.inbox).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => Error::Answer(format!("no answer within {} s", PATIENCE.as_secs())),
+            _ => Error::io("reading a response")(error),
+        })?;
         if size == 0 {
             self.decoder.end()?;
             self.stream = open_stream(&self.target)?;

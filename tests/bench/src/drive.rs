@@ -40,7 +40,8 @@ pub fn open(target: &Target, count: usize) -> Result<Vec<Client>> {
 pub fn run(clients: &mut [Client], time: Duration) -> Result<Round> {
     let set =
         epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Error::io("making an epoll")(e.into()))?;
-    for (asker, client) in clients.iter().enumerate() {
+    for (asker, client) in clients.iter_mut().enumerate() {
+        client.refresh()?;
         epoll::add(&set, client.socket(), epoll::EventData::new_u64(asker as u64), epoll::EventFlags::IN)
             .map_err(|e| Error::io("watching a connection")(e.into()))?;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::time::Duration;
 
 /// One process of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,31 @@ pub fn meminfo_kib(field: &str) -> Option<f64> {
     kib(&fs::read_to_string("/proc/meminfo").ok()?, field)
 }
 
+/// How much of this time the machine's processors were idle, from 0 to 1; nothing when the kernel does not tell.
+#[must_use]
+pub fn idle_share(time: Duration) -> Option<f64> {
+    let read = || idle_and_total(&fs::read_to_string("/proc/stat").ok()?);
+    let before = read()?;
+    std::thread::sleep(time);
+    let after = read()?;
+    let total = after.1 - before.1;
+    (total > 0.0).then(|| (after.0 - before.0) / total)
+}
+
+/// Idle ticks (waiting for disks included) and all ticks, of the first line of `/proc/stat`.
+fn idle_and_total(stat: &str) -> Option<(f64, f64)> {
+    let ticks: Vec<f64> = stat
+        .lines()
+        .next()?
+        .strip_prefix("cpu ")?
+        .split_ascii_whitespace()
+        .filter_map(|t| t.parse().ok())
+        .collect();
+    // Guest time, the last two, is counted in user time already.
+    let total = ticks.iter().take(8).sum();
+    Some((ticks.get(3)? + ticks.get(4)?, total))
+}
+
 fn kib(text: &str, field: &str) -> Option<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
     line.split_ascii_whitespace().next()?.parse().ok()
@@ -88,6 +114,13 @@ mod tests {
     fn kibibytes_are_found_by_their_exact_field() {
         assert_eq!(kib("VmRSSx: 1 kB\nVmRSS:\t 42 kB\n", "VmRSS"), Some(42.0));
         assert_eq!(kib("VmRSS: x kB\n", "VmRSS"), None);
+    }
+
+    #[test]
+    fn idle_time_is_told_from_the_rest() {
+        let stat = "cpu  10 0 5 80 5 0 0 0 3 0\ncpu0 1\n";
+        assert_eq!(idle_and_total(stat), Some((85.0, 100.0)));
+        assert_eq!(idle_and_total("cpu0 1 2\n"), None);
     }
 
     #[test]

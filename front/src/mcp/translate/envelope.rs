@@ -156,26 +156,31 @@ pub(super) fn cancelled(id: impl std::fmt::Display, reason: &str) -> String {
 pub(super) struct Out(pub(super) Vec<Action>);
 
 impl Out {
-    /// A frame to the child. Line breaks between members become spaces: a line is a message there.
+    /// A frame to the child.
     pub(super) fn server(&mut self, frame: impl Into<Vec<u8>>) {
-        let mut frame = frame.into();
-        for byte in &mut frame {
-            if matches!(byte, b'\n' | b'\r') {
-                *byte = b' ';
-            }
-        }
-        self.0.push(Action::ToServer(frame));
+        self.0.push(Action::ToServer(one_line(frame.into())));
     }
 
     /// A message in the course of a call, or of the whole session.
     pub(super) fn client(&mut self, call: Option<CallId>, frame: impl Into<Vec<u8>>) {
-        self.0.push(Action::ToClient { call, frame: frame.into(), last: false });
+        self.0.push(Action::ToClient { call, frame: one_line(frame.into()), last: false });
     }
 
     /// The answer of a call.
     pub(super) fn answer(&mut self, call: CallId, frame: impl Into<Vec<u8>>) {
-        self.0.push(Action::ToClient { call: Some(call), frame: frame.into(), last: true });
+        self.0.push(Action::ToClient { call: Some(call), frame: one_line(frame.into()), last: true });
     }
+}
+
+/// Line breaks between members become spaces: one message is one line to the child, and on a client's event stream,
+/// where a carriage return ends a line too.
+fn one_line(mut frame: Vec<u8>) -> Vec<u8> {
+    for byte in &mut frame {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
+    frame
 }
 
 #[cfg(test)]
@@ -222,10 +227,20 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_to_the_child_is_one_line() {
+    fn a_frame_is_one_line() {
         let mut out = Out::default();
+        let frame = b"{  \"a\":1}".to_vec();
         out.server("{\r\n\"a\":1}".to_owned());
-        assert_eq!(out.0, [Action::ToServer(b"{  \"a\":1}".to_vec())]);
+        out.client(None, "{\r\n\"a\":1}".to_owned());
+        out.answer(CallId(1), "{\r\n\"a\":1}".to_owned());
+        assert_eq!(
+            out.0,
+            [
+                Action::ToServer(frame.clone()),
+                Action::ToClient { call: None, frame: frame.clone(), last: false },
+                Action::ToClient { call: Some(CallId(1)), frame, last: true },
+            ]
+        );
     }
 
     proptest! {

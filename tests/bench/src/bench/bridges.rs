@@ -52,12 +52,12 @@ pub(crate) fn upper_bound(place: &Place, port: u16) -> Bridge {
     Bridge { proxies: false, ..bridge("bare hyper", own, &format!("upper-bound {port}"), "/mcp") }
 }
 
-/// crates.io mcp-proxy, which wants a file.
+/// crates.io mcp-proxy, which wants a file. Its logging is turned down: at its default it writes lines for each call.
 pub(crate) fn crates_io(place: &Place, port: u16) -> Result<Bridge> {
     let file = place.work.join("mcp-proxy.toml");
     let text = format!(
         "[proxy]\nname = \"bench\"\nseparator = \"/\"\n[proxy.listen]\nhost = \"127.0.0.1\"\nport = {port}\n\
-         [[backends]]\nname = \"echo\"\ntransport = \"stdio\"\ncommand = \"{}\"\n",
+         [observability]\nlog_level = \"error\"\n[[backends]]\nname = \"echo\"\ntransport = \"stdio\"\ncommand = \"{}\"\n",
         place.echo.display()
     );
     std::fs::write(&file, text).map_err(Error::io(format!("writing {}", file.display())))?;

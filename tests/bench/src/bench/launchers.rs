@@ -34,10 +34,15 @@ const REFUSED: &str = "ptrace mount umount2 pivot_root chroot swapon swapoff reb
 const RANGE: &str = "0 1073741824 65536";
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
-/// All contestants, the product and its two measuring sticks first.
+/// The product.
+pub(crate) fn product(place: &Place) -> Launcher {
+    plain("gaoler jail", "all layers, cgroups, self-check", place.gaoler(), "jail -- /bin/true")
+}
+
+/// All contestants, the product and its measuring sticks first.
 pub(crate) fn all(place: &Place) -> Result<Vec<Launcher>> {
     Ok(vec![
-        plain("gaoler jail", "all layers, cgroups, self-check", place.gaoler(), "jail -- /bin/true"),
+        product(place),
         plain("floor", "no cgroups", Some(place.floor.clone()), "/bin/true"),
         plain("floor -c", "with cgroups memory, pids, cpu", Some(place.floor.clone()), "-c /bin/true"),
         plain("floor -n", "no cgroups, no network namespace", Some(place.floor.clone()), "-n /bin/true"),

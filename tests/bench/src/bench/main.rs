@@ -39,6 +39,9 @@ mod upper_bound;
 const USAGE: &str =
     "usage: bench [--quick] [--out FILE] [start|shared|isolated|sessions|jails|streams|growth]...";
 
+/// The idle share of a machine that does little else.
+const QUIET: f64 = 0.95;
+
 /// What was asked for.
 #[derive(Debug, Default)]
 struct Options {
@@ -151,13 +154,15 @@ fn facts(place: &Place, options: &Options) -> String {
     let mut git = Command::new("git");
     git.current_dir(&place.repository).args(["rev-parse", "--short", "HEAD"]);
     let commit = place::output(&mut git).map(|out| String::from_utf8_lossy(&out).trim().to_owned());
+    let idle = process::idle_share(Duration::from_secs(3)).unwrap_or(0.0);
     format!(
         "- command: `make bench`{}\n- commit: {}\n- machine: {processors} × {}, {memory:.0} GiB, Linux {}\n- \
-         load average when it began: {}\n",
+         processors idle in the 3 s before it began: {:.0} %{}\n",
         if options.quick { " with `--quick`: a smoke run, not figures" } else { "" },
         commit.unwrap_or_else(|_| "unknown".into()),
         model.trim_start_matches([' ', '\t', ':']),
         read("/proc/sys/kernel/osrelease").trim(),
-        read("/proc/loadavg").split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+        idle * 100.0,
+        if idle < QUIET { ": **busy with other work, so the figures are disturbed**" } else { "" },
     )
 }

@@ -60,7 +60,9 @@ impl Section {
 
     /// Adds a table; every row has as many cells as the head.
     pub(crate) fn table(&mut self, head: &[&str], rows: &[Vec<String>]) {
-        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let cell = |text: &String| text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|");
+        let line =
+            |cells: &[String]| format!("| {} |\n", cells.iter().map(cell).collect::<Vec<_>>().join(" | "));
         let head: Vec<String> = head.iter().map(|&cell| cell.to_owned()).collect();
         self.text.push_str(&line(&head));
         self.text.push_str(&line(&vec!["---".to_owned(); head.len()]));
@@ -126,10 +128,10 @@ mod tests {
     #[test]
     fn a_page_holds_its_tables_and_verdicts() {
         let mut section = Section::new("Start");
-        section.table(&["a", "b"], &[vec!["1".into(), "2".into()]]);
+        section.table(&["a", "b"], &[vec!["1".into(), "2\nx|y".into()]]);
         section.verdicts.push(Verdict::at_least("speed", 2.0, Some(1.0), "×"));
         let page = page("facts\n", &[section]);
-        assert!(page.contains("| a | b |\n| --- | --- |\n| 1 | 2 |\n"));
+        assert!(page.contains("| a | b |\n| --- | --- |\n| 1 | 2 x\\|y |\n"));
         assert!(page.contains("| speed | at least 2.00 × | 1.00 × | **missed** |"));
     }
 }

@@ -138,7 +138,7 @@ pub(crate) fn isolated(place: &Place, counts: Counts) -> Result<Section> {
         added,
         "ms",
     ));
-    memory(place, counts.jails, &mut section);
+    memory(place, counts, &mut section);
     Ok(section)
 }
 
@@ -169,25 +169,32 @@ fn floor(place: &Place, repeats: usize) -> Result<Vec<f64>> {
 }
 
 /// What the whole machine has less of with many jails, against the same servers without jails.
-fn memory(place: &Place, jails: usize, section: &mut Section) {
+fn memory(place: &Place, counts: Counts, section: &mut Section) {
+    let Counts { jails, rounds, .. } = counts;
+    let (mut jailed, mut bare) = (Vec::new(), Vec::new());
+    let measured = (0..rounds).try_for_each(|_| {
+        jailed.push(jailed_kib(place, jails)?);
+        bare.push(bare_kib(place, jails)?);
+        Ok::<(), Error>(())
+    });
     #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
-    let each = |kib: f64| kib / jails as f64;
-    let measured = jailed_kib(place, jails).and_then(|jailed| Ok((jailed, bare_kib(place, jails)?)));
-    let beyond = match measured {
-        Ok((jailed, bare)) => {
+    let each = |values: &[f64]| figure(values).map(|f| f.median / jails as f64);
+    let beyond = match (measured, each(&jailed).zip(each(&bare))) {
+        (Ok(()), Some((jailed, bare))) => {
             section.say(&format!(
                 "{jails} sessions, each with a jail of its own around the static C server: the machine's available \
                  memory (kernel memory included) fell by {} KiB for each; for {jails} of the same servers as plain \
-                 processes by {} KiB for each.",
-                short(each(jailed)),
-                short(each(bare))
+                 processes by {} KiB for each; medians of {rounds}.",
+                short(jailed),
+                short(bare)
             ));
-            Some(each(jailed - bare))
+            Some(jailed - bare)
         }
-        Err(error) => {
+        (Err(error), _) => {
             section.say(&format!("The memory of {jails} jails could not be measured: {}.", explain(&error)));
             None
         }
+        (Ok(()), None) => None,
     };
     let what = format!("memory of a jail beyond its server's own, of {jails}");
     section.verdicts.push(Verdict::at_most(what, 1024.0, beyond, "KiB"));
@@ -233,20 +240,20 @@ impl Bare {
         Ok(bare)
     }
 
-    /// Writes a line, reads this many lines, and tells how many bytes they had.
-    pub(crate) fn lines(&mut self, line: &str, count: usize) -> Result<usize> {
+    /// Writes a line and reads this many messages, as the load generator reads those that come through a bridge.
+    pub(crate) fn lines(&mut self, line: &str, count: usize) -> Result<()> {
         let gone = || Error::Answer("the model server has no pipes".into());
         let stdin = self.child.stdin.as_mut().ok_or_else(gone)?;
         stdin.write_all(format!("{line}\n").as_bytes()).map_err(Error::io("writing to the model server"))?;
         let stdout = self.child.stdout.as_mut().ok_or_else(gone)?;
         let mut reader = BufReader::new(stdout);
-        let (mut read, mut text) = (0, Vec::new());
+        let mut text = Vec::new();
         for _ in 0..count {
             text.clear();
-            read +=
-                reader.read_until(b'\n', &mut text).map_err(Error::io("reading from the model server"))?;
+            reader.read_until(b'\n', &mut text).map_err(Error::io("reading from the model server"))?;
+            mcp::read(&text)?;
         }
-        Ok(read)
+        Ok(())
     }
 }
 
