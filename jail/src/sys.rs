@@ -100,7 +100,8 @@ pub fn exec_path(path: &CStr, argv: &CStrings, env: &CStrings) -> Errno {
 #[derive(Debug)]
 pub struct CStrings {
     pointers: Vec<*const libc::c_char>,
-    strings: Vec<CString>,
+    /// what the pointers point to
+    _strings: Vec<CString>,
 }
 
 impl CStrings {
@@ -110,13 +111,7 @@ impl CStrings {
         let strings = strings?;
         let end = std::iter::once(std::ptr::null());
         let pointers = strings.iter().map(|s| s.as_ptr()).chain(end).collect();
-        Some(Self { pointers, strings })
-    }
-
-    /// The first string.
-    #[must_use]
-    pub fn first(&self) -> Option<&CStr> {
-        self.strings.first().map(CString::as_c_str)
+        Some(Self { pointers, _strings: strings })
     }
 }
 

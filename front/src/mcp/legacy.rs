@@ -22,7 +22,9 @@ use super::translated::Translated;
 use super::version;
 use super::view::View;
 use crate::body::Body;
-use crate::error::{Failure, INTERNAL, INVALID_REQUEST, NO_SESSION, REFUSED};
+use crate::error::{
+    Failure, INTERNAL, INVALID_REQUEST, METHOD_NOT_FOUND, NO_SESSION, REFUSED, UNSUPPORTED_VERSION,
+};
 use crate::frame::{Envelope, Key, Kind, Look, batch, string};
 use crate::outlet::{EventId, Outlet};
 use crate::sse::Events;
@@ -211,16 +213,19 @@ async fn connect(
         SessionMode::Isolated => open_isolated(server, caller, frame, raw_id).await,
         SessionMode::Shared => open_shared(server, caller, raw_id, wanted).await,
     };
-    // A server that only knows the modern era refuses initialize, or dies of it.
-    let refused = match &result {
-        Ok((_, welcome)) => !is_welcome(welcome),
-        Err(failure) => failure.retry_after.is_none(),
+    // A server that only knows the modern era says so, or dies of it. Only what it says is remembered for other callers:
+    // a client could make a server die, and must not change how others reach it.
+    let code = match &result {
+        Ok((_, welcome)) => Envelope::parse(welcome).map_or(0, |envelope| envelope.error_code()),
+        Err(failure) => failure.code,
     };
-    if !(refused && server.is_modern_only().await) {
+    let said = matches!(code, METHOD_NOT_FOUND | UNSUPPORTED_VERSION);
+    let died = result.as_ref().is_err_and(|failure| failure.retry_after.is_none());
+    if !((said || died) && server.is_modern_only().await) {
         return result;
     }
     let opened = open_translated(server, caller, frame).await?;
-    server.modern_only.set(is_welcome(&opened.1));
+    server.modern_only.set(said && is_welcome(&opened.1));
     Ok(opened)
 }
 

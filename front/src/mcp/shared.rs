@@ -95,9 +95,15 @@ impl Shared {
         let answer = answer
             .map_err(|_| failed(504, "the hosted server did not answer initialize in time".to_owned()))?
             .ok_or_else(|| failed(502, instance.why()))?;
-        if Envelope::parse(&answer).map_or(true, |envelope| envelope.kind != Kind::Result) {
+        let refusal = match Envelope::parse(&answer) {
+            Ok(envelope) if envelope.kind == Kind::Result => None,
+            Ok(envelope) => Some(envelope.error_code()),
+            Err(_) => Some(INTERNAL),
+        };
+        if let Some(code) = refusal {
             let quoted = crate::log::quote(&answer);
-            return Err(failed(502, format!("the hosted server refused to initialize: {quoted}")));
+            let why = format!("the hosted server refused to initialize: {quoted}");
+            return Err(Failure::new(502, code, why));
         }
         let ready = br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
         mux.pass(ready).map_err(|why| failed(502, why))?;

@@ -1,17 +1,17 @@
 //! The payload's process, from its fork in a user namespace of its own to `execve`.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 
 use gaoler_jail::check::{self, Facts};
 use gaoler_jail::landlock::{self, Ports};
-use gaoler_jail::plan::{INNER_ID, Network, Plan};
+use gaoler_jail::plan::{INNER_ID, Network, Plan, Process};
 use gaoler_jail::privilege;
 use gaoler_jail::seccomp::{self, Profile};
 use gaoler_jail::step::{At, Report, Step, StepFailure};
 use gaoler_jail::sys::{self, CStrings, CloneArgs, Side};
 use gaoler_wire::channel;
+use rustix::fs::{Access, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
@@ -101,6 +101,7 @@ fn confine(plan: &Plan, control: &OwnedFd, go: &OwnedFd) -> Result<StepFailure, 
     landlock::restrict(plan.landlock_abi, &plan.files, Ports { bind: port, connect: port })?;
     rustix::process::chdir(&*plan.process.cwd).at(Step::WorkingDirectory, &plan.process.cwd)?;
     privilege::die_with_parent()?;
+    let program = locate(&plan.process)?;
     let nul = || StepFailure { step: Step::Plan, object: "command".into(), errno: 0 };
     let argv = CStrings::new(plan.process.argv.iter().map(Vec::as_slice)).ok_or_else(nul)?;
     let env = CStrings::new(plan.process.env.iter().map(Vec::as_slice)).ok_or_else(nul)?;
@@ -125,7 +126,7 @@ fn confine(plan: &Plan, control: &OwnedFd, go: &OwnedFd) -> Result<StepFailure, 
     if plan.seccomp != first {
         seccomp::install(plan.seccomp.program()).at(Step::Seccomp, "second filter")?;
     }
-    Ok(execute(plan, &argv, &env))
+    Ok(execute(&program, &argv, &env))
 }
 
 /// Waits for process 1's next byte.
@@ -136,40 +137,46 @@ fn wait_for(go: &OwnedFd) -> Result<(), StepFailure> {
     }
 }
 
-fn execute(plan: &Plan, argv: &CStrings, env: &CStrings) -> StepFailure {
-    let program = plan.process.argv[0].as_slice();
+/// Finds the program as a shell does, so that a jail which waits ready says at once what it could never execute.
+fn locate(process: &Process) -> Result<CString, StepFailure> {
+    let program = process.argv[0].as_slice();
     let failed = |errno| StepFailure::new(Step::Exec, String::from_utf8_lossy(program), errno);
+    let executable = |path: Vec<u8>| {
+        let path = CString::new(path).map_err(|_| Errno::INVAL)?;
+        rustix::fs::access(&path, Access::EXEC_OK).map(|()| path)
+    };
     if program.contains(&b'/') {
-        let Some(path) = argv.first() else { return failed(Errno::INVAL) };
-        let errno = sys::exec_path(path, argv, env);
-        if errno == Errno::NOENT && rustix::fs::access(path, rustix::fs::Access::EXISTS).is_ok() {
-            let object = format!(
-                "{}, whose interpreter or loader is not in the jail",
-                String::from_utf8_lossy(program)
-            );
-            return StepFailure::new(Step::Exec, object, errno);
-        }
-        return failed(errno);
+        return executable(program.to_vec()).map_err(failed);
     }
-    let path = plan.process.env.iter().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or(b"/usr/bin");
+    let search = process.env.iter().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or(b"/usr/bin");
     // What was found and may not be run says more than that another directory does not have it.
     let mut worst = Errno::NOENT;
-    for directory in path.split(|&b| b == b':').filter(|d| !d.is_empty()) {
-        let candidate = std::path::Path::new(std::ffi::OsStr::from_bytes(directory))
-            .join(std::ffi::OsStr::from_bytes(program));
-        let Ok(candidate) = CString::new(candidate.as_os_str().as_bytes()) else { continue };
-        match sys::exec_path(&candidate, argv, env) {
-            Errno::NOENT | Errno::NOTDIR => {}
-            other => worst = other,
+    for directory in search.split(|&b| b == b':').filter(|directory| !directory.is_empty()) {
+        match executable([directory, b"/", program].concat()) {
+            Ok(path) => return Ok(path),
+            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(other) => worst = other,
         }
     }
-    failed(worst)
+    Err(failed(worst))
+}
+
+fn execute(path: &CStr, argv: &CStrings, env: &CStrings) -> StepFailure {
+    let errno = sys::exec_path(path, argv, env);
+    let program = path.to_string_lossy();
+    match errno {
+        // It was there a moment ago.
+        Errno::NOENT => {
+            let object = format!("{program}, whose interpreter or loader is not in the jail");
+            StepFailure::new(Step::Exec, object, errno)
+        }
+        _ => StepFailure::new(Step::Exec, program, errno),
+    }
 }
 
 /// Looks at this process as it is after its last layer.
 fn observe(landlock_abi: u32) -> rustix::io::Result<Facts> {
-    let status = std::fs::read_to_string("/proc/self/status")
-        .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    let status = read_small("/proc/self/status")?;
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map_or("", str::trim);
     let ids = |name: &str| {
         let mut numbers = field(name).split_whitespace().map(|n| n.parse().unwrap_or(u32::MAX));
@@ -191,8 +198,16 @@ fn observe(landlock_abi: u32) -> rustix::io::Result<Facts> {
     })
 }
 
+/// A file of `/proc` that the kernel gives in one piece.
+fn read_small(path: &str) -> rustix::io::Result<String> {
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = [0u8; 4096];
+    let length = rustix::io::read(&file, &mut bytes)?;
+    String::from_utf8(bytes[..length].to_vec()).map_err(|_| Errno::INVAL)
+}
+
 fn id_map(path: &str) -> rustix::io::Result<[u32; 3]> {
-    let text = std::fs::read_to_string(path).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    let text = read_small(path)?;
     let mut numbers = text.split_whitespace().map(|n| n.parse().unwrap_or(u32::MAX));
     let map = [(); 3].map(|()| numbers.next().unwrap_or(u32::MAX));
     // A second line would be a second range.
@@ -201,7 +216,6 @@ fn id_map(path: &str) -> rustix::io::Result<[u32; 3]> {
 
 /// Tries what [`check::ATTEMPTS`] lists, in its order; the results are error numbers, 0 when one was let through.
 fn attempts() -> Vec<i32> {
-    use rustix::fs::{Mode, OFlags};
     use rustix::net::{AddressFamily, SocketAddrV4, SocketFlags, SocketType};
     use std::net::Ipv4Addr;
 

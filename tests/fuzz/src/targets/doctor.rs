@@ -34,7 +34,8 @@ pub(super) fn run(data: &[u8]) {
     maps(map, first, count);
     let hierarchies = parse::hierarchies(mounts);
     for hierarchy in &hierarchies {
-        assert!(mounts.contains(&hierarchy.path) && !(hierarchy.v2 && !hierarchy.controllers.is_empty()));
+        assert!(mounts.contains(&hierarchy.path));
+        assert!(!hierarchy.v2 || hierarchy.controllers.is_empty());
     }
     let words: BTreeSet<String> = words.split_ascii_whitespace().map(str::to_owned).collect();
     let line = words.first().cloned().unwrap_or_default();
