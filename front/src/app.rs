@@ -78,7 +78,6 @@ pub(crate) struct Front {
     /// when it began
     pub(crate) started: Instant,
     around: Rc<Surroundings>,
-    budget: Rc<Budget>,
     access: Access,
     anyone: Principal,
     draining: Cell<bool>,
@@ -135,14 +134,14 @@ impl Front {
             monitor: monitor.clone(),
             metrics: Rc::new(Metrics::default()),
             limits: config.limits,
+            budget: Rc::new(Budget::new(usize::try_from(config.limits.queue_bytes).unwrap_or(usize::MAX))),
+            kept: Cell::new(0),
         });
-        let budget = Rc::new(Budget::new(usize::try_from(config.limits.queue_bytes).unwrap_or(usize::MAX)));
         Rc::new(Self {
-            servers: config.servers.iter().map(|served| Server::new(served, &around, &budget)).collect(),
+            servers: config.servers.iter().map(|served| Server::new(served, &around)).collect(),
             started: Instant::now(),
             access: Access::new(&config.allowed_hosts, &config.allowed_origins),
             around,
-            budget,
             anyone: Principal("anonymous".into()),
             draining: Cell::new(false),
             connections: Cell::new(0),
@@ -174,7 +173,8 @@ impl Front {
 
     async fn drain(self: Rc<Self>, grace_ms: u32) {
         let end = Instant::now() + Duration::from_millis(grace_ms.into());
-        let busy = || self.budget.used() > 0 || self.servers.iter().any(|server| server.in_flight() > 0);
+        let busy =
+            || self.around.budget.used() > 0 || self.servers.iter().any(|server| server.in_flight() > 0);
         while busy() && Instant::now() < end {
             tokio::time::sleep(DRAIN_STEP).await;
         }
@@ -286,7 +286,8 @@ impl Front {
             ("gaoler_calls_in_flight", sum(Server::in_flight)),
             ("gaoler_instances", self.around.monitor.instances() as u64),
             ("gaoler_connections", self.connections.get().into()),
-            ("gaoler_queued_bytes", self.budget.used() as u64),
+            ("gaoler_queued_bytes", self.around.budget.used() as u64),
+            ("gaoler_replay_bytes", self.around.kept.get() as u64),
             ("gaoler_uptime_seconds", self.started.elapsed().as_secs()),
         ])
     }

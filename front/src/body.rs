@@ -1,6 +1,7 @@
 //! HTTP bodies: one type for all answers, and bounded reading of requests.
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
+use crate::limits::{Budget, Held};
 use crate::sse::Events;
 
 /// The body of an answer.
@@ -97,12 +99,19 @@ pub(crate) enum ReadError {
     TooLarge,
     /// it did not arrive in time
     TooSlow,
+    /// too much waits in this process already
+    Full,
     /// the connection broke
     Broken,
 }
 
-/// Reads a whole body of at most `limit` bytes, in at most `wait`.
-pub(crate) async fn read(mut body: Incoming, limit: u64, wait: Duration) -> Result<Bytes, ReadError> {
+/// Reads a whole body of at most `limit` bytes, in at most `wait`. What has arrived counts against `budget` meanwhile.
+pub(crate) async fn read(
+    mut body: Incoming,
+    limit: u64,
+    wait: Duration,
+    budget: &Rc<Budget>,
+) -> Result<Bytes, ReadError> {
     if body.size_hint().lower() > limit {
         return Err(ReadError::TooLarge);
     }
@@ -110,11 +119,15 @@ pub(crate) async fn read(mut body: Incoming, limit: u64, wait: Duration) -> Resu
     let gather = async {
         let mut first: Option<Bytes> = None;
         let mut rest: Vec<u8> = Vec::new();
+        let mut held = Held::new(budget);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(|_| ReadError::Broken)?.into_data() else { continue };
             let have = if rest.is_empty() { first.as_ref().map_or(0, Bytes::len) } else { rest.len() };
             if data.len() > limit.saturating_sub(have) {
                 return Err(ReadError::TooLarge);
+            }
+            if !held.set(have + data.len()) {
+                return Err(ReadError::Full);
             }
             match first.take() {
                 None if rest.is_empty() => first = Some(data),

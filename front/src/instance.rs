@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use gaoler_wire::id::InstanceId;
 use gaoler_wire::message::{ExitCause, FrontLimits, Usage};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::limits::Bucket;
+use crate::limits::{Bucket, Budget, Held};
 use crate::lines::{Line, Splitter, TooLong};
 use crate::log;
 use crate::metrics::Metrics;
@@ -58,6 +59,10 @@ pub(crate) struct Surroundings {
     pub(crate) metrics: Rc<Metrics>,
     /// bounds
     pub(crate) limits: FrontLimits,
+    /// what may wait
+    pub(crate) budget: Rc<Budget>,
+    /// what is kept for clients that come back, in bytes over all sessions
+    pub(crate) kept: Cell<usize>,
 }
 
 /// One running jail.
@@ -67,6 +72,8 @@ pub(crate) struct Instance {
     name: String,
     around: Rc<Surroundings>,
     queue: RefCell<Vec<u8>>,
+    /// what waits for the server to read it
+    unread: RefCell<Held>,
     filled: Notify,
     consumer: RefCell<Option<Rc<dyn Consumer>>>,
     tail: Rc<RefCell<Tail>>,
@@ -107,6 +114,7 @@ impl Instance {
             name: format!("{name}#{id}"),
             around: around.clone(),
             queue: RefCell::default(),
+            unread: RefCell::new(Held::new(&around.budget)),
             filled: Notify::new(),
             consumer: RefCell::default(),
             tail: Rc::default(),
@@ -151,14 +159,17 @@ impl Instance {
         if !self.is_live() {
             return Err(WriteError::Ended);
         }
-        let mut queue = self.queue.borrow_mut();
-        if queue.len() as u64 > self.around.limits.queue_bytes {
-            return Err(WriteError::Full);
-        }
+        let (mut queue, mut unread) = (self.queue.borrow_mut(), self.unread.borrow_mut());
         let before = queue.len();
         fill(&mut queue);
         queue.push(b'\n');
-        self.around.metrics.bytes_in.add((queue.len() - before) as u64);
+        let added = queue.len() - before;
+        let waiting = unread.bytes() + added;
+        if !unread.set(waiting) {
+            queue.truncate(before);
+            return Err(WriteError::Full);
+        }
+        self.around.metrics.bytes_in.add(added as u64);
         if before == 0 {
             self.filled.notify_one();
         }
@@ -213,6 +224,10 @@ impl Instance {
                     Err(_) => return,
                 }
             }
+            let mut unread = self.unread.borrow_mut();
+            let left = unread.bytes().saturating_sub(chunk.len());
+            unread.set(left);
+            drop(unread);
             chunk.clear();
             chunk.shrink_to(KEEP_BUFFER);
         }
@@ -222,7 +237,7 @@ impl Instance {
     async fn run(self: Rc<Self>, stdout: Receiver, stderr: Receiver) {
         let drained = tokio::task::spawn_local(stderr::drain(stderr, self.name.clone(), self.tail.clone()));
         let own = tokio::select! {
-            end = self.read_all(&stdout) => end,
+            end = self.read_all(stdout) => end,
             () = self.after_exit() => None,
         };
         if own.is_none() {
@@ -245,30 +260,31 @@ impl Instance {
     }
 
     /// Hands over lines until the end; the reason when it is one of this side.
-    async fn read_all(&self, stdout: &Receiver) -> Option<String> {
+    async fn read_all(&self, mut stdout: Receiver) -> Option<String> {
         let limit = usize::try_from(self.around.limits.line_bytes).unwrap_or(usize::MAX);
         let mut lines = Splitter::new(limit);
+        let mut held = Held::new(&self.around.budget);
         loop {
-            if stdout.readable().await.is_err() {
-                return None;
-            }
             lines.buffer.reserve(CHUNK);
-            match stdout.try_read_buf(&mut lines.buffer) {
-                Ok(0) => return None,
-                Ok(length) => {
-                    self.around.metrics.bytes_out.add(length as u64);
-                    if lines.split(|line| self.hand_over(line)) == Err(TooLong) {
-                        return Some(format!(
-                            "the hosted server wrote a line of more than {limit} bytes and was stopped"
-                        ));
-                    }
-                    if length >= CHUNK {
-                        // A flood must leave the thread to others.
-                        tokio::task::yield_now().await;
-                    }
-                }
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return None,
+            // Knows from a short read that the pipe is empty, and saves the second read that would say so.
+            let length = match stdout.read_buf(&mut lines.buffer).await {
+                Ok(0) | Err(_) => return None,
+                Ok(length) => length,
+            };
+            self.around.metrics.bytes_out.add(length as u64);
+            if lines.split(|line| self.hand_over(line)) == Err(TooLong) {
+                return Some(format!(
+                    "the hosted server wrote a line of more than {limit} bytes and was stopped"
+                ));
+            }
+            if !held.set(lines.buffer.len()) {
+                return Some(
+                    "the hosted server wrote a long line while memory was short and was stopped".to_owned(),
+                );
+            }
+            if length >= CHUNK {
+                // A flood must leave the thread to others.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -298,6 +314,8 @@ impl Instance {
         }
         let wanted = !self.closing.get();
         *self.end.borrow_mut() = Some(why.as_str().into());
+        *self.queue.borrow_mut() = Vec::new();
+        self.unread.borrow_mut().set(0);
         self.filled.notify_one();
         self.stopped.notify_one();
         if wanted {

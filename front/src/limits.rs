@@ -1,17 +1,19 @@
-//! Bounds that several places share: the memory that waits for slow readers, and how often something may be logged.
+//! Bounds that several places share: the memory that waits for slow peers, and how often something may be logged.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What may wait for all readers together, as a multiple of what may wait for one.
-const TOTAL_FACTOR: usize = 4;
+/// What may wait for all peers together, as a multiple of what may wait for one.
+const TOTAL_FACTOR: usize = 12;
 
-/// Below this many bytes a reader is not ended because others are slow.
+/// Below this many bytes a peer is not ended because others are slow.
 const FAIR_SHARE: usize = 256 * 1024;
 
-/// Bytes that wait for readers: for each one and for all together.
+/// Bytes that wait: for a client or server that does not read, or for the rest of a line or body. Each place has a bound,
+/// and so have all together.
 #[derive(Debug)]
 pub(crate) struct Budget {
     used: Cell<usize>,
@@ -43,6 +45,42 @@ impl Budget {
     /// Bytes that wait now.
     pub(crate) fn used(&self) -> usize {
         self.used.get()
+    }
+}
+
+/// Bytes of one place that count against a budget until it is gone.
+#[derive(Debug)]
+pub(crate) struct Held {
+    budget: Rc<Budget>,
+    bytes: usize,
+}
+
+impl Held {
+    /// None yet.
+    pub(crate) fn new(budget: &Rc<Budget>) -> Self {
+        Self { budget: budget.clone(), bytes: 0 }
+    }
+
+    /// Counts this many from now on; false, and nothing changes, when that is too much.
+    pub(crate) fn set(&mut self, bytes: usize) -> bool {
+        if bytes <= self.bytes {
+            self.budget.give(self.bytes - bytes);
+        } else if !self.budget.take(self.bytes, bytes - self.bytes) {
+            return false;
+        }
+        self.bytes = bytes;
+        true
+    }
+
+    /// How many are counted.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give(self.bytes);
     }
 }
 
@@ -87,13 +125,25 @@ mod tests {
     fn one_reader_and_all_readers_are_bounded() {
         let budget = Budget::new(1 << 20);
         assert!(!budget.take(0, (1 << 20) + 1));
-        for _ in 0..4 {
+        for _ in 0..TOTAL_FACTOR {
             assert!(budget.take(0, 1 << 20));
         }
         assert!(!budget.take(0, 1 << 20), "a big reader is refused when all together hold too much");
         assert!(budget.take(0, 1000), "a small one is not");
         budget.give(1 << 20);
         assert!(budget.take(0, 1 << 19));
+    }
+
+    #[test]
+    fn what_is_held_is_given_back() {
+        let budget = Rc::new(Budget::new(100));
+        let mut held = Held::new(&budget);
+        assert!(held.set(80) && !held.set(101));
+        assert_eq!((held.bytes(), budget.used()), (80, 80));
+        assert!(held.set(30));
+        assert_eq!(budget.used(), 30);
+        drop(held);
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]

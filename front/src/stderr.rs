@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe::Receiver;
 use tokio::time::Instant;
 
@@ -49,24 +50,18 @@ impl Tail {
 }
 
 /// Reads until the end.
-pub(crate) async fn drain(pipe: Receiver, name: String, tail: Rc<RefCell<Tail>>) {
+pub(crate) async fn drain(mut pipe: Receiver, name: String, tail: Rc<RefCell<Tail>>) {
     let mut bucket = Bucket::new(LOG_BURST, LOG_PER_SECOND, Instant::now());
     let mut chunk = vec![0u8; CHUNK];
     loop {
-        if pipe.readable().await.is_err() {
-            return;
-        }
-        match pipe.try_read(&mut chunk) {
-            Ok(0) => return,
-            Ok(length) => {
-                tail.borrow_mut().add(&chunk[..length]);
-                log_lines(&chunk[..length], &name, &mut bucket);
-                // A flood must leave the thread to others after every chunk.
-                tokio::task::yield_now().await;
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
+        let length = match pipe.read(&mut chunk).await {
+            Ok(0) | Err(_) => return,
+            Ok(length) => length,
+        };
+        tail.borrow_mut().add(&chunk[..length]);
+        log_lines(&chunk[..length], &name, &mut bucket);
+        // A flood must leave the thread to others after every chunk.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use gaoler_wire::channel::{self, ChannelError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 use rustix::thread::LinkNameSpaceType;
 
 use crate::cgroup::Group;
@@ -39,7 +39,6 @@ pub struct Spawner {
 pub struct Running {
     control: OwnedFd,
     pidfd: OwnedFd,
-    pid: Pid,
 }
 
 impl Spawner {
@@ -81,8 +80,8 @@ impl Spawner {
         let into = group.map(Group::open).transpose()?;
         let args =
             CloneArgs { namespaces: namespaces(group.is_some()), cgroup: into.as_ref().map(AsFd::as_fd) };
-        let (pid, pidfd) = match sys::clone3(args).at(Step::Clone, "namespaces")? {
-            Side::Parent(pid, pidfd) => (pid, pidfd),
+        let pidfd = match sys::clone3(args).at(Step::Clone, "namespaces")? {
+            Side::Parent(_, pidfd) => pidfd,
             Side::Child => {
                 let failure = self.become_helper(&placed);
                 // The channel is at its new number already, or still at its old one; the other sending fails.
@@ -90,7 +89,7 @@ impl Spawner {
                 std::process::exit(125)
             }
         };
-        Ok(Running { control, pidfd, pid })
+        Ok(Running { control, pidfd })
     }
 
     /// Makes the network namespace of a jail's plan, while its helper builds the root, and lets it go on into that and into
@@ -156,12 +155,6 @@ impl Running {
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
-    }
-
-    /// Process 1 as the host sees it.
-    #[must_use]
-    pub fn pid(&self) -> Pid {
-        self.pid
     }
 
     /// Takes the next report.

@@ -18,10 +18,10 @@ pub struct Host {
     pub landlock_abi: u32,
     /// whether executing memory files can be refused
     pub memfd_noexec: bool,
-    /// the hard limit of open descriptors, which cannot be raised without privilege
-    pub files_max: u64,
     /// top-level links of a merged `/usr` (`/bin` and its like) with their targets
     pub links: Vec<(String, String)>,
+    /// the same names where `/usr` is not merged, so that they are directories
+    pub directories: Vec<String>,
     /// host paths that the image `host` shows where they exist
     pub shown: Vec<String>,
     /// what `/etc/localtime` points to
@@ -52,10 +52,8 @@ impl Host {
             cgroups: cgroup::version()?,
             landlock_abi: sys::landlock_abi().min(landlock::NEWEST),
             memfd_noexec: Path::new("/proc/sys/vm/memfd_noexec").exists(),
-            files_max: rustix::process::getrlimit(rustix::process::Resource::Nofile)
-                .maximum
-                .unwrap_or(u64::MAX),
             links: LINKS.iter().filter_map(|path| Some(((*path).to_owned(), link(path)?))).collect(),
+            directories: LINKS.iter().filter(|path| is_directory(path)).map(|p| (*p).to_owned()).collect(),
             shown: SHOWN.iter().filter(|path| Path::new(path).exists()).map(|p| (*p).to_owned()).collect(),
             localtime: link("/etc/localtime"),
         })
@@ -76,6 +74,10 @@ impl Host {
         }
         weaker
     }
+}
+
+fn is_directory(path: &str) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
 }
 
 /// Finds a helper executable: beside this one (a development build) or in `libexec/gaoler` next to its directory.

@@ -69,7 +69,7 @@ pub fn server(server: &Given<'_>, host: &Host, host_id: u32) -> Plan {
         hostname: hosting.name.name().into(),
         host_id,
         network: Network::Loopback { listen },
-        rlimits: rlimits(host, FILES),
+        rlimits: rlimits(FILES),
         files,
         landlock_abi: host.landlock_abi,
         memfd_noexec: host.memfd_noexec,
@@ -98,7 +98,7 @@ pub fn front(executable: &str, role: &str, connections: u64, host: &Host, host_i
         hostname: "front".into(),
         host_id,
         network: Network::Host,
-        rlimits: rlimits(host, connections),
+        rlimits: rlimits(connections),
         files: vec![
             FileRule { path: path.into(), access: FileAccess::Execute },
             FileRule { path: "/proc".into(), access: FileAccess::Read },
@@ -123,6 +123,9 @@ fn host_image(host: &Host) -> Vec<RootStep> {
     let link =
         |(path, target): &(String, String)| RootStep::Symlink { path: path.clone(), target: target.clone() };
     steps.extend(host.links.iter().map(link));
+    for path in &host.directories {
+        steps.push(RootStep::Bind { host: path.clone(), path: path.clone(), writable: false, exec: true });
+    }
     for path in &host.shown {
         steps.push(RootStep::Bind { host: path.clone(), path: path.clone(), writable: false, exec: false });
     }
@@ -158,15 +161,14 @@ fn host_rules(host: &Host) -> Vec<FileRule> {
         rule("/dev/shm", FileAccess::Write),
         rule("/tmp", FileAccess::Write),
     ];
-    // A host without a merged /usr has directories where others have links.
-    rules.retain(|rule| rule.path != "/lib" || !host.links.is_empty());
+    rules.extend(host.directories.iter().map(|path| rule(path, FileAccess::Execute)));
     rules
 }
 
-fn rlimits(host: &Host, files: u64) -> Vec<Rlimit> {
+fn rlimits(files: u64) -> Vec<Rlimit> {
     let limit = |resource, value| Rlimit { resource, value };
     vec![
-        limit(Resource::Files, files.min(host.files_max)),
+        limit(Resource::Files, files),
         limit(Resource::Core, CORE),
         limit(Resource::MessageQueue, 0),
         limit(Resource::Locked, 64 << 10),

@@ -46,6 +46,10 @@ pub fn clear(group: &Group) {
         }
         for pid in processes {
             let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { continue };
+            if !group.processes().contains(&pid) {
+                // It ended in between, and its number may be somebody else's.
+                continue;
+            }
             // Gone already is what we want.
             let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
             let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];

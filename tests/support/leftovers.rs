@@ -90,14 +90,16 @@ impl Snapshot {
     /// What is there now, was not there then, and belongs to no Gaoler that still runs.
     #[must_use]
     pub fn new_since(&self) -> Vec<Left> {
+        let now = Self::take();
+        // Looked up afterwards, so that whatever was seen and still lives is found with its parents.
         let table = proc::all();
         let owners = live_owners(&table);
-        Self::take()
-            .left
-            .difference(&self.left)
-            .filter(|item| !belongs_to_live(item, &table, &owners))
-            .cloned()
-            .collect()
+        let stays = |item: &&Left| match item {
+            Left::Process { pid, start, .. } => table.get(pid).is_some_and(|process| process.start == *start),
+            _ => true,
+        };
+        let new = now.left.difference(&self.left).filter(stays);
+        new.filter(|item| !belongs_to_live(item, &table, &owners)).cloned().collect()
     }
 
     /// Waits until nothing new is left.
@@ -105,11 +107,13 @@ impl Snapshot {
     /// # Panics
     /// When something still is after the bound: names every piece.
     pub fn assert_none(&self) {
-        if wait::try_until(TEARDOWN, || self.new_since().is_empty().then_some(())).is_some() {
-            return;
-        }
-        let left: Vec<String> = self.new_since().iter().map(ToString::to_string).collect();
-        assert!(left.is_empty(), "left behind {TEARDOWN:?} after the end:\n  {}", left.join("\n  "));
+        let mut seen = Vec::new();
+        let gone = wait::try_until(TEARDOWN, || {
+            seen = self.new_since();
+            seen.is_empty().then_some(())
+        });
+        let left: Vec<String> = seen.iter().map(ToString::to_string).collect();
+        assert!(gone.is_some(), "left behind {TEARDOWN:?} after the end:\n  {}", left.join("\n  "));
     }
 }
 

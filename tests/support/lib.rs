@@ -16,6 +16,7 @@ pub mod http;
 pub mod jail;
 pub mod leftovers;
 pub mod mcp;
+mod output;
 pub mod paths;
 pub mod proc;
 pub mod random;

@@ -1,17 +1,17 @@
 //! `gaoler run` as a guard: started with flags, ready when its one line says so, gone without a trace at the end.
 
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::http::Client;
 use crate::leftovers::Snapshot;
+use crate::output::{Log, follow_stdout};
 use crate::paths::bin;
 use crate::proc::{self, Process};
 use crate::wait;
@@ -24,9 +24,6 @@ const STOP: Duration = Duration::from_secs(30);
 
 /// The kernel's names of the helper while it sets up and when it is process 1; a payload has one until it is executed.
 const HELPER: [&str; 2] = ["gaoler-jail-exe", "gaoler-init"];
-
-/// The most of the log that is kept, in bytes.
-const LOG_MAX: usize = 4 << 20;
 
 /// What to start: a command in a jail, flags of Gaoler and variables of its environment.
 #[derive(Debug, Clone)]
@@ -145,48 +142,6 @@ pub struct Refused {
     pub stdout: Option<String>,
     /// what it wrote to standard error
     pub stderr: String,
-}
-
-/// Standard error, collected while it runs.
-#[derive(Debug, Clone)]
-struct Log {
-    text: Arc<Mutex<Vec<u8>>>,
-}
-
-impl Log {
-    fn follow(child: &mut Child) -> Self {
-        let text = Arc::new(Mutex::new(Vec::new()));
-        let shared = Arc::clone(&text);
-        let mut stderr = child.stderr.take().unwrap_or_else(|| panic!("stderr is a pipe"));
-        std::thread::spawn(move || {
-            let mut chunk = [0; 16 * 1024];
-            while let Ok(n @ 1..) = stderr.read(&mut chunk) {
-                let mut text = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                text.extend(&chunk[..n]);
-                let excess = text.len().saturating_sub(LOG_MAX);
-                text.drain(..excess);
-            }
-        });
-        Self { text }
-    }
-
-    fn read(&self) -> String {
-        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&text).into_owned()
-    }
-}
-
-fn follow_stdout(child: &mut Child) -> Receiver<String> {
-    let stdout = child.stdout.take().unwrap_or_else(|| panic!("stdout is a pipe"));
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
 }
 
 /// One jail of a run, seen from outside.

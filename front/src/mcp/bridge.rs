@@ -91,7 +91,7 @@ impl Bridge {
     pub(crate) fn call(self: &Rc<Self>, frame: &Bytes, view: &View<'_>) -> Result<Exchange, Failure> {
         let number = self.next.get();
         self.next.set(number + 1);
-        let outlet = Outlet::new(&self.server.budget);
+        let outlet = Outlet::new(&self.server.around.budget);
         let stream = Stream {
             outlet: outlet.clone(),
             raw_id: view.envelope.id.unwrap_or("null").into(),

@@ -108,9 +108,12 @@ async fn post(
         return Err(Failure::new(415, REFUSED, "the body must be application/json"));
     }
     let limit = server.around.limits.body_bytes;
-    let body = body::read(body, limit, BODY_WAIT).await.map_err(|e| match e {
+    let body = body::read(body, limit, BODY_WAIT, &server.around.budget).await.map_err(|e| match e {
         ReadError::TooLarge => Failure::new(413, REFUSED, format!("the body is larger than {limit} bytes")),
         ReadError::TooSlow => Failure::new(408, REFUSED, "the body did not arrive in time"),
+        ReadError::Full => {
+            Failure::new(503, REFUSED, "too many large requests arrive at once").retry_after_ms(1000)
+        }
         ReadError::Broken => Failure::new(400, REFUSED, "the body did not arrive whole"),
     })?;
     let is_batch = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');

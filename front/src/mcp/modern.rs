@@ -64,7 +64,7 @@ impl Modern {
             return self.bridge().await?.call(frame, view);
         }
         let mux = self.child().await?;
-        let outlet = Outlet::new(&self.server.budget);
+        let outlet = Outlet::new(&self.server.around.budget);
         let entry = Entry {
             sink: Sink::Stream(outlet.clone()),
             raw_id: view.envelope.id.unwrap_or("null").into(),

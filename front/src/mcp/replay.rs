@@ -29,6 +29,11 @@ impl Replay {
         }
     }
 
+    /// What is kept, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The events of one stream after the named one, in order.
     pub(crate) fn after(&self, id: EventId) -> impl Iterator<Item = Item> + '_ {
         self.events

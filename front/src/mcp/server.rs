@@ -21,7 +21,6 @@ use super::tools::Tools;
 use super::upstream::Upstreams;
 use crate::error::{Failure, INTERNAL, REFUSED};
 use crate::instance::{Instance, Surroundings};
-use crate::limits::Budget;
 use crate::log;
 use crate::monitor::{StartFailed, Started};
 
@@ -67,8 +66,6 @@ pub(crate) struct Server {
     pub(crate) transport: Transport,
     /// what everything shares
     pub(crate) around: Rc<Surroundings>,
-    /// what may wait for readers
-    pub(crate) budget: Rc<Budget>,
     /// the jail of all legacy sessions in shared mode
     pub(crate) shared: Rc<Shared>,
     /// jails of a server that speaks HTTP itself
@@ -96,7 +93,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// A server without jails.
-    pub(crate) fn new(served: &ServedServer, around: &Rc<Surroundings>, budget: &Rc<Budget>) -> Rc<Self> {
+    pub(crate) fn new(served: &ServedServer, around: &Rc<Surroundings>) -> Rc<Self> {
         let status =
             Status { phase: Phase::Starting, tools: None, modern: None, evidence: None, problem: None };
         // A server that speaks HTTP and one that all sessions share have no use for jails ahead of sessions.
@@ -106,7 +103,6 @@ impl Server {
             mode: served.session_mode,
             transport: served.transport.clone(),
             around: around.clone(),
-            budget: budget.clone(),
             shared: Shared::new(me.clone()),
             upstreams: Upstreams::new(me.clone()),
             tools: RefCell::default(),

@@ -18,6 +18,12 @@ use crate::frame::Key;
 use crate::log;
 use crate::outlet::{EventId, Item, Outlet};
 
+/// Above this many bytes over all sessions, what is kept for clients that come back is cut to [`KEPT_FAIR`] for each.
+const KEPT_MAX: usize = 256 << 20;
+
+/// What a session may keep when all together keep much, in bytes.
+const KEPT_FAIR: usize = 16 << 10;
+
 /// Whose session it is. Without authentication everyone is the same caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Principal(pub(crate) Rc<str>);
@@ -156,7 +162,7 @@ impl Session {
             stream: self.streams.get(),
             number: Cell::new(0),
             named: Cell::new(false),
-            outlet: RefCell::new(Outlet::new(&self.server.budget)),
+            outlet: RefCell::new(Outlet::new(&self.server.around.budget)),
         })
     }
 
@@ -256,8 +262,13 @@ impl Session {
     }
 
     fn keep(&self, id: EventId, frame: &Bytes, last: bool) {
-        let limit = usize::try_from(self.server.around.limits.replay_bytes).unwrap_or(usize::MAX);
-        self.replay.borrow_mut().keep(id, frame.clone(), last, limit);
+        let around = &self.server.around;
+        let own = usize::try_from(around.limits.replay_bytes).unwrap_or(usize::MAX);
+        let limit = if around.kept.get() > KEPT_MAX { own.min(KEPT_FAIR) } else { own };
+        let mut replay = self.replay.borrow_mut();
+        let before = replay.bytes();
+        replay.keep(id, frame.clone(), last, limit);
+        around.kept.set((around.kept.get() + replay.bytes()).saturating_sub(before));
     }
 
     fn too_slow(&self) {
@@ -268,7 +279,7 @@ impl Session {
 
     /// Opens the standalone stream, with what was sent since the client had it last, or since `after`.
     pub(crate) fn listen(&self, after: Option<EventId>) -> Rc<Outlet> {
-        let outlet = Outlet::new(&self.server.budget);
+        let outlet = Outlet::new(&self.server.around.budget);
         let from = after.unwrap_or(EventId { stream: 0, number: self.delivered.get() });
         for item in self.replay.borrow().after(from) {
             // What fits the replay buffer fits an empty queue; if not, the rest comes with the next try.
@@ -301,7 +312,7 @@ impl Session {
         if post.is_none() && again.is_empty() && !self.replay.borrow().is_finished(after.stream) {
             return None;
         }
-        let outlet = Outlet::new(&self.server.budget);
+        let outlet = Outlet::new(&self.server.around.budget);
         let mut answers =
             self.calls.borrow().values().filter(|call| call.post.stream == after.stream).count();
         for item in again {
@@ -356,5 +367,12 @@ impl Session {
         if let Some(outlet) = self.standalone.borrow_mut().take() {
             outlet.close();
         }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let around = &self.server.around;
+        around.kept.set(around.kept.get().saturating_sub(self.replay.borrow().bytes()));
     }
 }

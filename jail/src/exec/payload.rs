@@ -11,7 +11,7 @@ use gaoler_jail::seccomp::{self, Profile};
 use gaoler_jail::step::{At, Report, Step, StepFailure};
 use gaoler_jail::sys::{self, CStrings, CloneArgs, Side};
 use gaoler_wire::channel;
-use rustix::fs::{Access, Mode, OFlags};
+use rustix::fs::{Access, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
@@ -143,7 +143,10 @@ fn locate(process: &Process) -> Result<CString, StepFailure> {
     let failed = |errno| StepFailure::new(Step::Exec, String::from_utf8_lossy(program), errno);
     let executable = |path: Vec<u8>| {
         let path = CString::new(path).map_err(|_| Errno::INVAL)?;
-        rustix::fs::access(&path, Access::EXEC_OK).map(|()| path)
+        rustix::fs::access(&path, Access::EXEC_OK)?;
+        // A directory may be "executed" in that sense.
+        let is_file = FileType::from_raw_mode(rustix::fs::stat(&path)?.st_mode) == FileType::RegularFile;
+        if is_file { Ok(path) } else { Err(Errno::ACCESS) }
     };
     if program.contains(&b'/') {
         return executable(program.to_vec()).map_err(failed);
