@@ -65,6 +65,11 @@ impl Drop for Scratch {
     }
 }
 
+/// The executable where every user may run it: the repository may lie in a home that they may not enter.
+fn everybodys() -> Scratch {
+    Scratch::new("gaoler", &fs::read(bin("gaoler")).unwrap(), 0o755)
+}
+
 /// Flag, value, and a word of the fix.
 const BAD: &[(&str, &str, &str)] = &[
     ("--name", "no slash", "NAMESPACE/NAME"),
@@ -285,8 +290,9 @@ fn a_run_of_what_cannot_be_executed_never_gets_ready() {
 
 #[test]
 fn without_root_one_line_says_so() {
+    let copy = everybodys();
     for command in ["run", "jail"] {
-        let said = said(Command::new(bin("gaoler")).args([command, "--", "true"]).uid(1000).gid(1000));
+        let said = said(Command::new(&copy.0).args([command, "--", "true"]).uid(1000).gid(1000));
         assert_eq!((said.code, said.stderr.lines().count()), (125, 1), "{}", said.stderr);
         assert!(said.stderr.contains("root") && said.stderr.contains("sudo"), "{}", said.stderr);
     }
@@ -310,14 +316,15 @@ fn the_doctor_says_the_same_in_text_and_json() {
 /// The doctor must see the lack that the same host shows to a caller without rights, and to one who is locked in.
 #[test]
 fn the_doctor_sees_what_is_taken_away() {
-    let gaoler = bin("gaoler");
-    let user = said(Command::new(&gaoler).arg("doctor").uid(1000).gid(1000));
+    let copy = everybodys();
+    let gaoler = &copy.0;
+    let user = said(Command::new(gaoler).arg("doctor").uid(1000).gid(1000));
     assert_eq!(user.code, 1);
     for part in ["missing  root ", "missing  namespace-net ", "verdict: hosting is impossible"] {
         assert!(user.stdout.contains(part), "{part} in {}", user.stdout);
     }
     let mut locked = Command::new("bwrap");
-    locked.args(["--dev-bind", "/", "/", "--unshare-user", "--disable-userns"]).arg(&gaoler).arg("doctor");
+    locked.args(["--dev-bind", "/", "/", "--unshare-user", "--disable-userns"]).arg(gaoler).arg("doctor");
     let locked = said(&mut locked);
     assert_eq!(locked.code, 1, "{}", locked.stderr);
     for part in ["missing  user-ids ", "missing  namespace-user ", "verdict: hosting is impossible"] {
