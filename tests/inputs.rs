@@ -66,8 +66,8 @@ impl Drop for Scratch {
 }
 
 /// The executable where every user may run it: the repository may lie in a home that they may not enter.
-fn everybodys() -> Scratch {
-    Scratch::new("gaoler", &fs::read(bin("gaoler")).unwrap(), 0o755)
+fn everybodys(name: &str) -> Scratch {
+    Scratch::new(name, &fs::read(bin("gaoler")).unwrap(), 0o755)
 }
 
 /// Flag, value, and a word of the fix.
@@ -290,7 +290,7 @@ fn a_run_of_what_cannot_be_executed_never_gets_ready() {
 
 #[test]
 fn without_root_one_line_says_so() {
-    let copy = everybodys();
+    let copy = everybodys("gaoler-run");
     for command in ["run", "jail"] {
         let said = said(Command::new(&copy.0).args([command, "--", "true"]).uid(1000).gid(1000));
         assert_eq!((said.code, said.stderr.lines().count()), (125, 1), "{}", said.stderr);
@@ -316,7 +316,7 @@ fn the_doctor_says_the_same_in_text_and_json() {
 /// The doctor must see the lack that the same host shows to a caller without rights, and to one who is locked in.
 #[test]
 fn the_doctor_sees_what_is_taken_away() {
-    let copy = everybodys();
+    let copy = everybodys("gaoler-doctor");
     let gaoler = &copy.0;
     let user = said(Command::new(gaoler).arg("doctor").uid(1000).gid(1000));
     assert_eq!(user.code, 1);
