@@ -110,26 +110,8 @@ pub fn differences(plan: &Plan, facts: &Facts) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{HOST_IDS, Process};
-    use crate::seccomp::Profile;
-
-    fn plan() -> Plan {
-        Plan {
-            anchor: "/run/gaoler".into(),
-            root: vec![],
-            hostname: "jail".into(),
-            host_id: HOST_IDS,
-            network: Network::Loopback { listen: None },
-            rlimits: vec![],
-            files: vec![],
-            landlock_abi: 7,
-            memfd_noexec: true,
-            seccomp: Profile::Default,
-            process: Process { argv: vec![b"true".to_vec()], env: vec![], cwd: "/tmp".into() },
-            tasks: vec![],
-            held: false,
-        }
-    }
+    use crate::plan::HOST_IDS;
+    use crate::plan::tests::plan;
 
     fn as_planned() -> Facts {
         Facts {

@@ -245,10 +245,11 @@ fn plain(path: &str) -> Result<(), PlanError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn plan() -> Plan {
+    /// A plan that passes, for every test of this crate.
+    pub(crate) fn plan() -> Plan {
         Plan {
             anchor: "/run/gaoler".into(),
             root: vec![],
