@@ -185,14 +185,14 @@ impl Group {
                 memory_peak: number("", "memory.peak"),
                 cpu_us: field(&text("", "cpu.stat"), "usage_usec"),
                 pids: number("", "pids.current"),
-                oom_kills: field(&text("", "memory.events"), "oom_kill"),
+                oom_kills: self.oom_kills(),
             },
             Version::V1 => Readings {
                 memory: number("memory", "memory.usage_in_bytes"),
                 memory_peak: number("memory", "memory.max_usage_in_bytes"),
                 cpu_us: number("cpuacct", "cpuacct.usage") / 1000,
                 pids: number("pids", "pids.current"),
-                oom_kills: field(&text("memory", "memory.oom_control"), "oom_kill"),
+                oom_kills: self.oom_kills(),
             },
         }
     }

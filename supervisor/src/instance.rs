@@ -337,6 +337,14 @@ impl Instance {
     }
 }
 
+/// A bound in the words of `poll` and `epoll_wait`.
+pub(crate) fn timespec(time: Duration) -> rustix::event::Timespec {
+    rustix::event::Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
+    }
+}
+
 fn readable(fd: BorrowedFd<'_>) -> rustix::io::Result<bool> {
     let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
     rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 }))?;

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use gaoler_jail::step::{Ended, Step, StepFailure};
 use gaoler_jail::sys;
 use gaoler_wire::message::ExitCause;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::cli::Hosting;
 use crate::data;
 use crate::host::{self, Host};
-use crate::instance::{End, Instance, Phase};
+use crate::instance::{End, Instance, Phase, timespec};
 use crate::pump::{Stream, Way};
 use crate::{log, plan, recover};
 
@@ -190,13 +190,6 @@ fn wait(
         memory: is_ready(memory_slot),
         signal: is_ready(Some(1)),
         streams: slots.map(is_ready),
-    }
-}
-
-fn timespec(time: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(time.subsec_nanos()),
     }
 }
 

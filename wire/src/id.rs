@@ -70,8 +70,7 @@ impl ServerName {
 }
 
 /// Whether `part` may be a namespace or a name.
-#[must_use]
-pub fn is_name_part(part: &str) -> bool {
+fn is_name_part(part: &str) -> bool {
     part.len() <= PART_MAX
         && part.as_bytes().first().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
         && part.bytes().all(is_name_byte)

@@ -24,7 +24,8 @@ use crate::restart::Backoff;
 use crate::server::Server;
 use crate::{jail_command, log};
 
-use watch::{timespec, unwatch, watch};
+use crate::instance::timespec;
+use watch::{unwatch, watch};
 
 /// Between two readings of every jail's cgroup.
 const USAGE_EVERY: Duration = Duration::from_secs(5);

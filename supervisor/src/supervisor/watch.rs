@@ -1,7 +1,6 @@
 //! What the loop watches: descriptors under numbers that say whose they are.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use gaoler_wire::id::InstanceId;
 use rustix::event::epoll;
@@ -28,11 +27,4 @@ pub(super) fn watch_instance(
     watch(epoll, report, key(About::Report))?;
     watch(epoll, end, key(About::End))?;
     memory.map_or(Ok(()), |fd| watch(epoll, fd, key(About::Memory)))
-}
-
-pub(super) fn timespec(time: Duration) -> rustix::event::Timespec {
-    rustix::event::Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(time.subsec_nanos()),
-    }
 }
